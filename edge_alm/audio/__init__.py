@@ -1,0 +1,1 @@
+"""Frames in, events out: sources, resampling, the ring."""

@@ -1,0 +1,102 @@
+"""Errors that a person can act on: what, expected, got, and how to mend it.
+
+Every error that leaves the package derives from :class:`EdgeAlmError` and has a stable
+``code``, so that a program can tell them apart and the command line can print one line.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class EdgeAlmError(Exception):
+    """Base of all errors.
+
+    Args:
+        what: the thing that is wrong ("street.ogg", "model yamnet").
+        expected: what would have been right.
+        got: what was found.
+        hint: the mend, an order to the reader; may be empty.
+    """
+
+    code: ClassVar[str] = "error"
+
+    def __init__(self, what: str, *, expected: str = "", got: str = "", hint: str = "") -> None:
+        self.what = what
+        self.expected = expected
+        self.got = got
+        self.hint = hint
+        super().__init__(what, expected, got, hint)
+
+    def __str__(self) -> str:
+        found = ", ".join(
+            f"{word} {value}"
+            for word, value in (("expected", self.expected), ("got", self.got))
+            if value
+        )
+        line = f"{self.what}: {found}" if found else self.what
+        return f"{line}; {self.hint}" if self.hint else line
+
+
+class UsageError(EdgeAlmError):
+    """The command or call is wrong (arguments, question files)."""
+
+    code = "usage"
+
+
+class SourceError(EdgeAlmError):
+    """A source cannot be opened or read: missing, empty, truncated, not audio."""
+
+    code = "source"
+
+
+class DeviceError(EdgeAlmError):
+    """A microphone is unknown, busy or gone."""
+
+    code = "device"
+
+
+class MissingExtraError(EdgeAlmError):
+    """An optional dependency is not installed."""
+
+    code = "missing-extra"
+
+
+class ModelMissingError(EdgeAlmError):
+    """A model file is not on this machine yet."""
+
+    code = "model-missing"
+
+
+class ModelBrokenError(EdgeAlmError):
+    """A model file's header, sizes, hash or shapes are wrong."""
+
+    code = "model-broken"
+
+
+class DownloadError(EdgeAlmError):
+    """A model could not be fetched: network, disk, hash."""
+
+    code = "download"
+
+
+class RefusedError(EdgeAlmError):
+    """A result is refused because it fails its gate (exit status 3)."""
+
+    code = "refused"
+
+
+class RemoteError(EdgeAlmError):
+    """A language model on another machine does not answer as it should."""
+
+    code = "remote"
+
+
+def missing_extra(extra: str, package: str, cause: str = "") -> MissingExtraError:
+    """The error for an optional package that cannot be imported."""
+    return MissingExtraError(
+        f"package {package}",
+        expected="it to be installed",
+        got=cause or "no such package",
+        hint=f"pip install 'edge-alm[{extra}]'",
+    )

@@ -1,0 +1,1 @@
+"""From events and a question to an answer."""
