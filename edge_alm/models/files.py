@@ -12,6 +12,8 @@ from pathlib import Path
 
 from edge_alm.errors import ModelBrokenError, ModelMissingError
 
+COMPLETE = ".complete"
+"""Written last into an artefact's folder: the hash of its definition."""
 _CHUNK_BYTES = 1 << 20
 
 

@@ -55,6 +55,10 @@ def fetch_wheel(
     scratch = folder / "pip"
     shutil.rmtree(scratch, ignore_errors=True)
     try:
+        for wheel in folder.glob("*.whl"):  # of a run that was killed
+            if wheel.stat().st_size == size_bytes:
+                return wheel
+            wheel.unlink()
         scratch.mkdir()
         with (folder / "pip.log").open("wb+") as log:
             _run_pip(requirement, folder, scratch, log, size_bytes, progress, keep_open)
@@ -91,6 +95,7 @@ def _run_pip(
         env={**os.environ, "TMPDIR": str(scratch)},
         pass_fds=keep_open,
     )
+    done = 0
     try:
         while True:
             try:
@@ -98,7 +103,9 @@ def _run_pip(
                 break
             except subprocess.TimeoutExpired:
                 if progress:
-                    progress(min(_largest_file_bytes(scratch), size_bytes), size_bytes)
+                    # pip moves the file at the end: what has arrived does not get less
+                    done = max(done, min(_largest_file_bytes(scratch), size_bytes))
+                    progress(done, size_bytes)
     finally:
         if pip.poll() is None:
             pip.terminate()
