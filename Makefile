@@ -1,0 +1,65 @@
+# The two commands are `make demo` and `make test`; both set themselves up on a fresh clone.
+# A set-up is done again when requirements.lock or pyproject.toml changes.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+KEY := $(shell cat requirements.lock pyproject.toml | cksum | tr ' ' '-')
+USER_STAMP := $(VENV)/.user-$(KEY)
+DEV_STAMP := $(VENV)/.dev-$(KEY)
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo test check check-aarch64 bench clean
+
+help:
+	@echo "make demo           install, fetch the models, listen to a street, answer three questions"
+	@echo "make test           the whole test suite (ARGS=... for pytest)"
+	@echo "make check          lint, formatting and types of everything"
+	@echo "make check-aarch64  do all default dependencies have wheels for 64-bit Arm"
+	@echo "make bench          the benchmarks"
+	@echo "make clean          remove the environment and all that was built in this folder"
+
+demo: $(USER_STAMP)
+	@$(BIN)/edge-alm models pull
+	@scripts/demo
+
+test: $(DEV_STAMP)
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(DEV_STAMP)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+check-aarch64: $(DEV_STAMP)
+	@$(BIN)/python scripts/check_aarch64.py
+
+bench: $(USER_STAMP)
+	@$(BIN)/edge-alm models pull
+	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
+
+# Models and the built llama.cpp stay: they are in EDGE_ALM_HOME, shared by all clones.
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 10) <= v <= (3, 13) or sys.exit("python: expected 3.10 to 3.13, got %d.%d; make PYTHON=python3.12 ..." % v)'
+	@echo "Making $(VENV)"
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+
+$(USER_STAMP): | $(BIN)/python
+	@llama=$$($(BIN)/python scripts/build_llama.py) && \
+	echo "Installing edge-alm and its dependencies (about 150 MB)" && \
+	$(INSTALL) -e '.[mic,llm,asr]' "$$llama"
+	@touch $@
+
+# PyAudio comes as source only, and is wanted only where PortAudio's header is.
+$(DEV_STAMP): $(USER_STAMP)
+	@echo "Installing what the tests need"
+	@$(INSTALL) -e '.[mic,llm,asr,export,dev]'
+	@if echo '#include <portaudio.h>' | $(CC) -E - >/dev/null 2>&1; then $(INSTALL) pyaudio; \
+	else echo "no portaudio.h: tests of PyAudio will be skipped (scripts/system-deps installs it)"; fi
+	@touch $@
