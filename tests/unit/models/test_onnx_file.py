@@ -120,9 +120,7 @@ def test_weights_outside_the_folder_are_refused(tmp_path: Path, kind: str) -> No
         onnx_model(onnx_node("", ["x"], "y"), onnx_value(12, "y", FLOAT, [1])),
         small_onnx() + small_onnx(),
         small_onnx()[:-1],
-        onnx_model(
-            onnx_node("Relu", ["x"], "y"), onnx_value(12, "y", FLOAT, [1]), ir_version=1000
-        ),
+        onnx_model(onnx_node("Relu", ["x"], "y"), onnx_value(12, "y", FLOAT, [1]), ir_version=1000),
     ],
 )
 def test_what_is_no_model_is_refused(tmp_path: Path, content: bytes) -> None:
