@@ -88,9 +88,10 @@ def main() -> None:
             file=sys.stderr,
             flush=True,
         )
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
             compile_wheel(f"{PACKAGE}=={version}", Path(scratch), switches)
+            folder.mkdir(exist_ok=True)
             for wheel in Path(scratch).glob("*.whl"):
                 wheel.replace(folder / wheel.name)  # whole or not at all
     print(next(folder.glob("*.whl")))

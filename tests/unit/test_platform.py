@@ -1,0 +1,140 @@
+"""What holds for the repository as a whole: sizes, licences, versions, no traces of a machine."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import edge_alm
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).resolve().parents[2]
+AUDIO = {".wav", ".ogg", ".flac", ".mp3", ".opus", ".oga", ".m4a", ".aiff", ".raw", ".pcm"}
+LICENCES = ROOT / "tests" / "data" / "LICENCES.csv"
+OPEN_LICENCES = re.compile(r"CC0|CC-BY(-SA)?-\d|public domain", re.IGNORECASE)
+
+# A home folder, a scratch folder of a session, a package index that is not named by its public
+# name. Spelt in pieces so that this file does not find itself.
+TRACES = re.compile(
+    rb"/(?:home|Users)/(?!(?:you|user|pi|me)\b)[a-z][\w.-]*/"
+    rb"|/ro" + rb"ot/|/work" + rb"/(?:main|shared)|/opt" + rb"/pypi"
+    rb"|https?://(?:[^/\s@]+@|(?:10|172|192)\.\d+\.\d+\.\d+)"
+    rb"|https?://[\w.-]*(?:artifactory|nexus|devpi)[\w.-]*"
+)
+
+
+@pytest.fixture(scope="module")
+def tracked(require: Callable[[object, str], None]) -> list[Path]:
+    """Every file that git knows and that is still there."""
+    require((ROOT / ".git").exists(), "a git checkout")
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True
+    ).stdout
+    paths = [ROOT / name.decode() for name in listed.split(b"\0") if name]
+    return [path for path in paths if path.is_file()]
+
+
+@pytest.fixture(scope="module")
+def project() -> dict[str, object]:
+    table = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert isinstance(table, dict)
+    return table
+
+
+def test_no_large_file_is_tracked(tracked: list[Path]) -> None:
+    assert [p for p in tracked if p.stat().st_size > 10_000_000] == []
+
+
+def test_bundled_audio_is_two_megabytes_in_all(tracked: list[Path]) -> None:
+    sizes = [p.stat().st_size for p in tracked if p.suffix.lower() in AUDIO]
+    assert sum(sizes) <= 2_000_000
+
+
+def test_no_file_names_a_machine(tracked: list[Path]) -> None:
+    found = {
+        f"{path.relative_to(ROOT)}: {match.group().decode()}"
+        for path in tracked
+        if path.suffix.lower() not in AUDIO
+        for match in TRACES.finditer(path.read_bytes())
+    }
+    assert found == set()
+
+
+@pytest.mark.parametrize(
+    "trace",
+    [
+        b"/home/ann/x",
+        b"/ro" + b"ot/.cache",
+        b"https://u:p@pypi.example/",
+        b"http://10.0.0.7/simple",
+    ],
+)
+def test_a_trace_of_a_machine_is_seen(trace: bytes) -> None:
+    assert TRACES.search(b"see " + trace)
+
+
+def test_every_recording_has_its_licence(tracked: list[Path]) -> None:
+    with LICENCES.open(encoding="utf-8", newline="") as table:
+        rows = list(csv.DictReader(table))
+    assert set(rows[0]) == {"file", "source", "licence", "author", "sha256"}
+    listed = {row["file"]: row for row in rows}
+    folder = LICENCES.parent
+    audio = {str(p.relative_to(folder)) for p in tracked if p.suffix.lower() in AUDIO}
+    assert audio == set(listed)
+    for name, row in listed.items():
+        assert all(row.values()), f"{name}: a column is empty"
+        assert OPEN_LICENCES.search(row["licence"]), f"{name}: {row['licence']}"
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == row["sha256"], name
+
+
+def test_one_version(project: dict[str, object]) -> None:
+    assert project["version"] == edge_alm.__version__
+    assert f"## [{edge_alm.__version__}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_every_direct_dependency_is_locked(project: dict[str, object]) -> None:
+    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    locked = set(re.findall(r"^([a-z0-9-]+)==\S+", lock, re.MULTILINE))
+    extras = project["optional-dependencies"]
+    base = project["dependencies"]
+    assert isinstance(extras, dict)
+    assert isinstance(base, list)
+    wanted = [*base, *(line for lines in extras.values() for line in lines)]
+    names = {re.split(r"[\s\[<>=!~;]", line)[0].lower().replace("_", "-") for line in wanted}
+    assert names <= locked
+
+
+def test_licence_is_apache_2() -> None:
+    text = (ROOT / "LICENSE").read_text(encoding="utf-8")
+    assert "Apache License" in text
+    assert "Copyright 2026 edge-alm developers" in text
+
+
+@pytest.mark.parametrize("name", [".ci/run", "scripts/system-deps", "scripts/demo"])
+def test_scripts_can_be_run(name: str) -> None:
+    path = ROOT / name
+    assert path.stat().st_mode & 0o111
+    shell = path.read_text(encoding="utf-8").splitlines()[0].split()[-1].split("/")[-1]
+    assert shell in ("sh", "bash")
+    subprocess.run([shell, "-n", str(path)], check=True)
+
+
+@pytest.mark.parametrize("target", ["demo", "test", "check", "check-aarch64", "bench", "clean"])
+def test_make_knows(target: str, require: Callable[[object, str], None]) -> None:
+    require(shutil.which("make") is not None, "no make")
+    done = subprocess.run(
+        ["make", "-n", target], cwd=ROOT, capture_output=True, text=True, timeout=30
+    )
+    assert done.returncode == 0, done.stderr
