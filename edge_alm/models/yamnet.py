@@ -69,11 +69,15 @@ def prepare(source: Path, target: Path) -> None:
 def _rewrite_model(buffer: bytes, data: bytes) -> bytes:
     reader = Reader(buffer)
     out: list[Buffer] = []
+    graphs = 0
     for field in reader.fields(0, len(buffer)):
         if field.number == _MODEL_GRAPH:
+            graphs += 1
             out.append(write_bytes(_MODEL_GRAPH, _rewrite_graph(reader, field, memoryview(data))))
         else:
             out.append(buffer[field.begin : field.end])
+    if graphs != 1:
+        raise ValueError(f"{graphs} graphs")
     return b"".join(out)
 
 

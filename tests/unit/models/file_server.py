@@ -37,7 +37,7 @@ def serve(content: bytes) -> Iterator[FileServer]:
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             pass
 
-        def do_GET(self) -> None:  # noqa: N802
+        def do_GET(self) -> None:
             asked = self.headers.get("Range", "")
             state.requests.append((self.path, asked))
             if self.path == "/moved":
