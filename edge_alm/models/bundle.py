@@ -17,6 +17,7 @@ from typing import Any
 
 from edge_alm.errors import ModelBrokenError, ModelMissingError, UsageError
 from edge_alm.models import store
+from edge_alm.models.catalog import BUNDLES
 from edge_alm.models.ctranslate2_folder import check_ctranslate2
 from edge_alm.models.files import broken, inside, sha256_file
 from edge_alm.models.gguf_file import check_gguf
@@ -24,7 +25,6 @@ from edge_alm.models.onnx_file import check_onnx
 from edge_alm.models.projector_file import check_projector
 
 DEFINITION = "bundle.json"
-_SHIPPED = Path(__file__).parent.parent / "bundles"
 _MAX_DEFINITION_BYTES = 1 << 16
 _EMBEDDING = "embedding"
 _REQUIRED = frozenset({"name", "vad", "encoder", "labels", "transcriber", "language_model"})
@@ -136,7 +136,7 @@ def _misfit(path: Path, what: str, expected: object, got: object) -> ModelBroken
 
 
 def _find_folder(name_or_dir: str | Path) -> Path:
-    for folder in (_SHIPPED / str(name_or_dir), Path(name_or_dir)):
+    for folder in (BUNDLES / str(name_or_dir), Path(name_or_dir)):
         if (folder / DEFINITION).is_file():
             return folder
     raise UsageError(

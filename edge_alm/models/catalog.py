@@ -14,7 +14,7 @@ import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import resources
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -25,6 +25,8 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+BUNDLES = Path(__file__).parent.parent / "bundles"
+"""The bundles that ship with the package, a folder each."""
 HF_ENDPOINT = "https://huggingface.co"
 """Where a Hugging Face repository lies, unless the environment's HF_ENDPOINT says otherwise."""
 
@@ -141,7 +143,7 @@ def catalogue() -> dict[str, Artefact]:
     Raises:
         ValueError: the file in the package is wrong (a bug; a test holds that it is not).
     """
-    text = resources.files(__package__).joinpath("catalog.toml").read_text(encoding="utf-8")
+    text = Path(__file__).with_name("catalog.toml").read_text(encoding="utf-8")
     found = [_read_artefact(entry) for entry in tomllib.loads(text)["artefact"]]
     by_name = {artefact.name: artefact for artefact in found}
     if len(by_name) != len(found):
@@ -189,7 +191,7 @@ def _read_source(entry: dict[str, Any]) -> WheelSource | WebSource:
 
 def default_artefacts() -> tuple[str, ...]:
     """The artefacts that the default bundle is made of."""
-    text = resources.files("edge_alm").joinpath("bundles/default/bundle.json")
-    roles = json.loads(text.read_text(encoding="utf-8")).values()
+    definition = BUNDLES / "default" / "bundle.json"
+    roles = json.loads(definition.read_text(encoding="utf-8")).values()
     names = [role["artefact"] for role in roles if isinstance(role, dict) and "artefact" in role]
     return tuple(dict.fromkeys(names))

@@ -137,9 +137,6 @@ def _transfer(url: str, part: Path, size_bytes: int, report: Progress, timeout_s
         OSError: the disk.
     """
     have = part.stat().st_size if part.exists() else 0
-    if have > size_bytes:
-        part.unlink()
-        have = 0
     request = urllib.request.Request(url, headers={"User-Agent": "edge-alm"})
     request.add_header("Accept-Encoding", "identity")
     if have:

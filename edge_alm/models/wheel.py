@@ -6,6 +6,7 @@ credentials. It is asked for the wheel alone: no dependencies, nothing built, no
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import importlib.util
 import lzma
@@ -112,9 +113,10 @@ def _run_pip(
             pip.wait()
     if status != 0:
         log.seek(0)
-        reason = _last_error(log.read().decode(errors="replace"))
-        if any(words in reason for words in _DISK_FULL):
-            raise disk_error(OSError(28, reason), folder / "wheel")
+        output = log.read().decode(errors="replace")
+        if any(words in output for words in _DISK_FULL):
+            raise disk_error(OSError(errno.ENOSPC, "No space left on device"), folder / "wheel")
+        reason = _last_error(output)
         raise DownloadError(f"wheel {requirement}", got=f"pip says: {reason}")
     if progress:
         progress(size_bytes, size_bytes)
@@ -141,9 +143,12 @@ def _largest_file_bytes(folder: Path) -> int:
 
 
 def _last_error(output: str) -> str:
+    """pip's last word: its last ERROR, or the end of its traceback."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
-    return (errors or lines or ["nothing"])[-1]
+    if not errors or errors[-1] == "Exception:":
+        errors = lines
+    return errors[-1] if errors else "nothing"
 
 
 def extract_member(

@@ -33,6 +33,12 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path, weights: bytes) -> 
         check_ctranslate2(write_ctranslate2(tmp_path, weights))
 
 
+def test_the_variable_that_runs_past_the_file_is_named(tmp_path: Path) -> None:
+    weights = ctranslate2_weights(size_bytes=4 * 600, shape=(600,))
+    with pytest.raises(ModelBrokenError, match="w ends at byte"):
+        check_ctranslate2(write_ctranslate2(tmp_path, weights))
+
+
 def test_config_must_be_there_and_an_object(tmp_path: Path) -> None:
     with pytest.raises(ModelMissingError):
         check_ctranslate2(tmp_path)

