@@ -14,7 +14,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "edge_alm"
 
 FOUNDATION = {"types", "errors", "native"}
-BELOW = {
+MIDDLE = FOUNDATION | {"models", "audio", "hearing", "reasoning"}
+BELOW: dict[str, set[str]] = {
     "types": set(),
     "errors": set(),
     "native": set(),
@@ -23,8 +24,10 @@ BELOW = {
     "audio": FOUNDATION,
     "hearing": FOUNDATION | {"models"},
     "reasoning": FOUNDATION | {"models"},
-    "pipeline": FOUNDATION | {"models", "audio", "hearing", "reasoning"},
-    "runtime": FOUNDATION | {"models", "audio", "hearing", "reasoning", "pipeline"},
+    "pipeline": MIDDLE,
+    "workers": MIDDLE | {"pipeline"},
+    "runtime": MIDDLE | {"pipeline", "workers"},
+    "questions": FOUNDATION,
 }
 """What each part may import. The command line and the package itself may import everything."""
 
