@@ -1,0 +1,135 @@
+"""What the language model reads: the pinned prompt, a line for each event, a question's frame.
+
+Pure functions. Text from outside (labels, spoken words, questions, names) is data: it is kept on
+one line here, and it is tokenised so that no word of it can become a control token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias, TypeGuard
+
+from edge_alm.types import SAMPLE_RATE_HZ, Event, Lost, Sound, Speech
+
+
+class Part(NamedTuple):
+    """A stretch of a prompt."""
+
+    text: str
+    control: bool = False
+    """Whether ``<|im_end|>`` and the like in it are control tokens; never for outside text."""
+
+
+Prompt: TypeAlias = list[Part]
+
+
+@dataclass(frozen=True, slots=True)
+class ChatFormat:
+    """The control text around the turns of a conversation."""
+
+    name: str
+    system: str
+    user: str
+    assistant: str
+    end: str
+
+
+CHATML = ChatFormat(
+    "chatml",
+    "<|im_start|>system\n",
+    "<|im_start|>user\n",
+    "<|im_start|>assistant\n",
+    "<|im_end|>\n",
+)
+"""SmolLM2, Qwen and many others."""
+LLAMA3 = ChatFormat(
+    "llama3",
+    "<|start_header_id|>system<|end_header_id|>\n\n",
+    "<|start_header_id|>user<|end_header_id|>\n\n",
+    "<|start_header_id|>assistant<|end_header_id|>\n\n",
+    "<|eot_id|>",
+)
+
+SYSTEM = (
+    "You hear a recording through its timed list of sounds. "
+    "Answer the question from the list alone, in a few words."
+)
+OPENING = "Sounds heard:\n"
+THOUGHT_START = "Heard in order:"
+THOUGHT_END = "\nAnswer: "
+NOTHING_HEARD = "Nothing was heard yet.\n"
+
+
+def chat_format(template: str) -> ChatFormat:
+    """The format that a GGUF file's chat template stands for; ChatML where it says nothing."""
+    return LLAMA3 if "<|start_header_id|>" in template else CHATML
+
+
+def pinned_prompt(chat: ChatFormat) -> Prompt:
+    """What stands before the scene for as long as the stream lasts."""
+    return [
+        Part(chat.system, True),
+        Part(SYSTEM),
+        Part(chat.end + chat.user, True),
+        Part(OPENING),
+    ]
+
+
+def question_prompt(chat: ChatFormat, question: str) -> Prompt:
+    """What follows the scene, up to where the answer begins."""
+    return [Part(f"Question: {one_line(question)}"), Part(chat.end + chat.assistant, True)]
+
+
+def turn_prompt(chat: ChatFormat, question: str, answer: str) -> Prompt:
+    """A whole turn, after which the user's next turn, and the scene in it, goes on."""
+    return [
+        *question_prompt(chat, question),
+        Part(one_line(answer)),
+        Part(chat.end + chat.user, True),
+        Part(OPENING),
+    ]
+
+
+def is_heard(event: Event) -> TypeGuard[Sound | Speech | Lost]:
+    """Whether the event belongs in the scene: sounds that ended, speech, gaps."""
+    return isinstance(event, Speech | Lost) or (isinstance(event, Sound) and event.state == "end")
+
+
+def event_line(event: Event) -> str:
+    """The event as a line of the scene; empty for an event that does not belong there.
+
+    ``[12.5-14.0 dog bark 0.93]``, ``[15.2-16.9 "turn left"]``, ``[17.0-17.5 lost]``.
+    """
+    if isinstance(event, Speech):
+        words = one_line(event.text).replace('"', "'")
+        return f'[{_span(event.start, event.end)} "{words}"]\n'
+    if isinstance(event, Lost):
+        return f"[{_span(event.at, event.at + event.samples / SAMPLE_RATE_HZ)} lost]\n"
+    if isinstance(event, Sound) and event.state == "end":
+        return _sound_line(event, event.end)
+    return ""
+
+
+def ongoing_lines(sounds: Sequence[Sound], now_s: float | None) -> str:
+    """Lines for sounds that have not ended: up to now, where that is known."""
+    return "".join(_sound_line(sound, now_s) for sound in sounds)
+
+
+def recording_line(name: str) -> str:
+    """A heading for what follows, where a question is about several recordings."""
+    return f"Recording {one_line(name)}:\n"
+
+
+def one_line(text: str) -> str:
+    """The text with every run of white space, line breaks included, as one space."""
+    return " ".join(text.split())
+
+
+def _sound_line(sound: Sound, end: float | None) -> str:
+    label = one_line(sound.label).lower()
+    return f"[{_span(sound.start, end)} {label} {sound.confidence:.2f}]\n"
+
+
+def _span(start: float, end: float | None) -> str:
+    return f"{start:.1f}-{'now' if end is None else f'{end:.1f}'}"

@@ -1,0 +1,197 @@
+"""Between listening, which must never wait, and a language model, which may be slow.
+
+The queue is bounded and loses no stretch of time: when it is full, neighbouring hops are merged
+(the mean of their embeddings over the longer span), and only when there are none left, lines.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_alm.errors import UsageError
+from edge_alm.reasoning.prompts import is_heard
+from edge_alm.reasoning.reasoner import Reasoner
+from edge_alm.types import Event, Lost, Sound, Speech
+
+DEFAULT_CAPACITY = 256
+"""Two minutes of hops of 0.48 s."""
+MIN_CAPACITY = 8
+"""With four kinds of entries two of a kind are always found."""
+MAX_TEXT_CHARS = 400
+"""Of a merged line; the rest is cut, or the bound on entries would bound no memory."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Hops:
+    """One or several neighbouring hops of the encoder."""
+
+    embedding: NDArray[np.float32]
+    """Shape [n_in]; the mean over ``count`` hops."""
+    start: float
+    """Seconds."""
+    end: float
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One or several events of a kind that follow each other."""
+
+    event: Sound | Speech | Lost
+    count: int = 1
+    """How often the sound was heard; 1 for several labels in one."""
+
+
+Entry: TypeAlias = Hops | Line
+
+
+class SceneQueue:
+    """Thread-safe; one side puts and never waits for the other, which takes.
+
+    Args:
+        capacity: entries held, at least :data:`MIN_CAPACITY`.
+    """
+
+    def __init__(self, capacity: int = DEFAULT_CAPACITY) -> None:
+        if capacity < MIN_CAPACITY:
+            raise UsageError(
+                "queue capacity", expected=f"at least {MIN_CAPACITY}", got=str(capacity)
+            )
+        self._capacity = capacity
+        self._entries: list[Entry] = []
+        self._filled = threading.Condition()
+        self._woken = False
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def put_event(self, event: Event) -> None:
+        """Queue an event; one that does not belong in the scene is ignored."""
+        if is_heard(event):
+            self._put([Line(event)])
+
+    def put_embeddings(self, embeddings: NDArray[np.float32], start_s: float, end_s: float) -> None:
+        """Queue consecutive hops, shape [n, n_in], that share the span evenly."""
+        edges = np.linspace(start_s, end_s, len(embeddings) + 1).tolist()
+        self._put(
+            [
+                Hops(hop, start, end)
+                for hop, (start, end) in zip(embeddings, pairwise(edges), strict=True)
+            ]
+        )
+
+    def _put(self, entries: list[Entry]) -> None:
+        with self._filled:
+            for entry in entries:
+                self._entries.append(entry)
+                if len(self._entries) > self._capacity:
+                    merge_one(self._entries)
+            self._filled.notify()
+
+    def wake(self) -> None:
+        """Let the next :meth:`take`, or the one that waits, return at once."""
+        with self._filled:
+            self._woken = True
+            self._filled.notify()
+
+    def take(self, timeout_s: float | None = 0.0) -> list[Entry]:
+        """All entries, oldest first; waits up to ``timeout_s`` (None: for ever) for the first."""
+        with self._filled:
+            if not (self._entries or self._woken or timeout_s == 0.0):
+                self._filled.wait(timeout_s)
+            entries, self._entries = self._entries, []
+            self._woken = False
+            return entries
+
+    def feed(self, reasoner: Reasoner, timeout_s: float | None = 0.0) -> int:
+        """Hand all entries to the reasoner; waits as :meth:`take`; returns how many there were."""
+        entries = self.take(timeout_s)
+        for entry in entries:
+            if isinstance(entry, Hops):
+                reasoner.append_embeddings(entry.embedding[None], entry.start, entry.end)
+            else:
+                reasoner.append_event(spoken(entry))
+        return len(entries)
+
+
+def spoken(line: Line) -> Sound | Speech | Lost:
+    """The line as one event; repeats are told in the label ("Dog, 3 times")."""
+    if isinstance(line.event, Sound) and line.count > 1:
+        return replace(line.event, label=f"{line.event.label}, {line.count} times")
+    return line.event
+
+
+def merge_one(entries: list[Entry]) -> None:
+    """Merge two neighbours of a kind, in place of the first. Order and total span are kept.
+
+    By preference: the two hops that stand for the fewest, oldest first; repeats of one sound;
+    gaps; any two sounds; two speeches.
+    """
+    hops = _of_kind(entries, Hops)
+    if len(hops) > 1:
+        counts = [entries[i].count + entries[j].count for i, j in pairwise(hops)]
+        k = counts.index(min(counts))
+        return _join(entries, hops[k], hops[k + 1])
+    sounds = _of_kind(entries, Sound)
+    for i, j in pairwise(sounds):
+        if _label(entries[i]) == _label(entries[j]):
+            return _join(entries, i, j)
+    for kind in (_of_kind(entries, Lost), sounds, _of_kind(entries, Speech)):
+        if len(kind) > 1:
+            return _join(entries, kind[0], kind[1])
+    return None
+
+
+def _of_kind(entries: Sequence[Entry], kind: type) -> list[int]:
+    return [
+        i
+        for i, entry in enumerate(entries)
+        if isinstance(entry if isinstance(entry, Hops) else entry.event, kind)
+    ]
+
+
+def _label(entry: Entry) -> str:
+    return entry.event.label if isinstance(entry, Line) and isinstance(entry.event, Sound) else ""
+
+
+def _join(entries: list[Entry], i: int, j: int) -> None:
+    a, b = entries[i], entries.pop(j)
+    if isinstance(a, Hops) and isinstance(b, Hops):
+        count = a.count + b.count
+        mean = (a.embedding * a.count + b.embedding * b.count) / np.float32(count)
+        entries[i] = Hops(mean.astype(np.float32), a.start, max(a.end, b.end), count)
+    elif isinstance(a, Line) and isinstance(b, Line):
+        entries[i] = _join_lines(a, b)
+
+
+def _join_lines(a: Line, b: Line) -> Line:
+    first, second = a.event, b.event
+    if isinstance(first, Sound) and isinstance(second, Sound):
+        end = max(e.start if e.end is None else e.end for e in (first, second))
+        confidence = max(first.confidence, second.confidence)
+        merged = replace(first, end=end, confidence=confidence)
+        if first.label == second.label:
+            return Line(merged, a.count + b.count)
+        labels = (str(_told(line)) for line in (a, b))
+        return Line(replace(merged, label=", ".join(labels)[:MAX_TEXT_CHARS]))
+    if isinstance(first, Speech) and isinstance(second, Speech):
+        text = f"{first.text} {second.text}"[:MAX_TEXT_CHARS]
+        confidence = min(first.confidence, second.confidence)
+        return Line(
+            replace(first, text=text, end=max(first.end, second.end), confidence=confidence)
+        )
+    if isinstance(first, Lost) and isinstance(second, Lost):
+        return Line(replace(first, samples=first.samples + second.samples))
+    raise TypeError(f"cannot join {type(first).__name__} and {type(second).__name__}")
+
+
+def _told(line: Line) -> str:
+    event = spoken(line)
+    return event.label if isinstance(event, Sound) else ""

@@ -1,0 +1,417 @@
+"""Questions about what was heard, answered by a language model on this machine."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_alm.errors import EdgeAlmError, UsageError
+from edge_alm.reasoning.llama import DEFAULT_N_CTX, LlamaContext, Logits, TextDecoder
+from edge_alm.reasoning.projector import Projector
+from edge_alm.reasoning.prompts import (
+    NOTHING_HEARD,
+    THOUGHT_END,
+    THOUGHT_START,
+    Part,
+    chat_format,
+    event_line,
+    ongoing_lines,
+    pinned_prompt,
+    question_prompt,
+    recording_line,
+    turn_prompt,
+)
+from edge_alm.reasoning.scene import QUESTION, SCRATCH, SceneMemory, never
+from edge_alm.types import Answer, Event, Sound
+
+MAX_ANSWER_TOKENS = 64
+MAX_THOUGHT_TOKENS = 96
+
+
+class QuestionCancelledError(EdgeAlmError):
+    """The caller gave up a question before its answer was there."""
+
+    code = "cancelled"
+
+
+class Reasoner(Protocol):
+    """Hears about a scene as it unfolds and answers questions about it."""
+
+    @property
+    def takes_embeddings(self) -> bool:
+        """Whether :meth:`append_embeddings` does anything."""
+        ...
+
+    def append_event(self, event: Event) -> None:
+        """Add an event to the scene. One that does not belong there is ignored."""
+        ...
+
+    def append_embeddings(
+        self, embeddings: NDArray[np.float32], start_s: float, end_s: float
+    ) -> None:
+        """Add consecutive hops of the sound encoder, float32 [n, n_in], to the scene."""
+        ...
+
+    def begin_recording(self, name: str) -> None:
+        """What follows comes from another recording."""
+        ...
+
+    def flush(self) -> None:
+        """Work off what was appended, so that a question need not."""
+        ...
+
+    def ask(
+        self,
+        question: str,
+        *,
+        choices: Sequence[str] | None = None,
+        think: bool = False,
+        ongoing: Sequence[Sound] = (),
+        now_s: float | None = None,
+        on_text: Callable[[str], None] | None = None,
+        cancelled: Callable[[], bool] = never,
+        remember: bool = False,
+    ) -> Answer:
+        """Answer a question about the scene so far.
+
+        Args:
+            question: any text.
+            choices: the answer is one of these, whatever their order.
+            think: write down what was heard, in order, before answering.
+            ongoing: sounds that have begun and not ended.
+            now_s: up to when they have lasted, seconds on the stream's clock.
+            on_text: called with each piece of text (of the thought too) as it comes.
+            cancelled: asked every now and then; True gives the question up within a second.
+            remember: keep question and answer in the scene, so that the next one can refer
+                to them.
+
+        Raises:
+            UsageError: an empty question, a single choice, or more text than fits.
+            QuestionCancelledError: ``cancelled`` said so.
+        """
+        ...
+
+    def reset(self) -> None:
+        """Forget the scene."""
+        ...
+
+    def close(self) -> None:
+        """Free what is held. Idempotent."""
+        ...
+
+
+class LocalReasoner:
+    """A :class:`Reasoner` on llama.cpp; thread-safe, one call at a time.
+
+    Args:
+        model: a GGUF file.
+        projector: an .npz for soft tokens; without one the scene is timed text.
+        adapter: a LoRA adapter for the model.
+        n_ctx: tokens that the scene, a question and its answer share.
+        n_threads: see :class:`LlamaContext`.
+
+    Raises:
+        MissingExtraError, ModelMissingError, ModelBrokenError: nothing is half loaded.
+    """
+
+    def __init__(
+        self,
+        model: Path,
+        *,
+        projector: Path | None = None,
+        adapter: Path | None = None,
+        n_ctx: int = DEFAULT_N_CTX,
+        n_threads: int | None = None,
+    ) -> None:
+        self._lock = threading.RLock()
+        self._projector = Projector(projector) if projector else None
+        self._llama = LlamaContext(model, n_ctx=n_ctx, n_threads=n_threads, adapter=adapter)
+        try:
+            if self._projector and self._projector.n_out != self._llama.n_embd:
+                raise UsageError(
+                    "projector",
+                    expected=f"{self._llama.n_embd} outputs for {model.name}",
+                    got=str(self._projector.n_out),
+                )
+            self._chat = chat_format(self._llama.chat_template)
+            self._end_token = self._llama.tokenize(self._chat.end, special=True)[0]
+            self._scene = SceneMemory(self._llama, pinned_prompt(self._chat))
+        except BaseException:
+            self._llama.close()
+            raise
+        self._closed = False
+
+    @property
+    def takes_embeddings(self) -> bool:
+        """Whether there is a projector."""
+        return self._projector is not None
+
+    def append_event(self, event: Event) -> None:
+        """See :class:`Reasoner`."""
+        line = event_line(event)
+        if line:
+            self._append_text(line)
+
+    def append_embeddings(
+        self, embeddings: NDArray[np.float32], start_s: float, end_s: float
+    ) -> None:
+        """See :class:`Reasoner`. A soft token each; the times are in the text beside them."""
+        if self._projector is None:
+            return
+        soft = self._projector(embeddings)
+        with self._open() as scene:
+            for token in soft:
+                scene.append(token[None])
+
+    def begin_recording(self, name: str) -> None:
+        """See :class:`Reasoner`."""
+        self._append_text(recording_line(name))
+
+    def _append_text(self, text: str) -> None:
+        with self._open() as scene:
+            scene.append_text(text)
+
+    def flush(self) -> None:
+        """See :class:`Reasoner`."""
+        with self._open() as scene:
+            scene.flush()
+
+    def ask(
+        self,
+        question: str,
+        *,
+        choices: Sequence[str] | None = None,
+        think: bool = False,
+        ongoing: Sequence[Sound] = (),
+        now_s: float | None = None,
+        on_text: Callable[[str], None] | None = None,
+        cancelled: Callable[[], bool] = never,
+        remember: bool = False,
+    ) -> Answer:
+        """See :class:`Reasoner`.
+
+        With choices the confidence is the softmax of their scores, else the geometric mean
+        of the answer's token probabilities.
+        """
+        watch = Stopwatch()
+        options = check_question(question, choices)
+        with self._open() as scene:
+            scene.flush(cancelled)
+            _give_up_if(cancelled)
+            tail = self._tail(question, ongoing, now_s)
+            with scene.fork() as end:
+                turn = _Turn(scene, self._llama, end, cancelled, watch, on_text or _drop)
+                turn.read(tail)
+                if think:
+                    turn.read(scene.tokenize([Part(THOUGHT_START)]))
+                    turn.write(MAX_THOUGHT_TOKENS, stop="\n")
+                    turn.read(scene.tokenize([Part(THOUGHT_END)]))
+                if options:
+                    scores = turn.score([option.lower() for option in options], self._end_token)
+                    text, confidence = pick(options, scores)
+                    turn.tell(text)
+                else:
+                    text, confidence = turn.write(MAX_ANSWER_TOKENS)
+            if remember:
+                scene.append(scene.tokenize(turn_prompt(self._chat, question, text)))
+        return Answer(
+            question=question,
+            text=text,
+            choice=text if options else None,
+            confidence=round(confidence, 4),
+            ttft_ms=watch.first_ms,
+            total_ms=watch.now_ms(),
+        )
+
+    def _tail(self, question: str, ongoing: Sequence[Sound], now_s: float | None) -> list[int]:
+        """Tokens from the end of the held scene to where the answer begins."""
+        lines = ongoing_lines(ongoing, now_s)
+        if self._scene.is_empty and not lines:
+            lines = NOTHING_HEARD
+        tokens = self._scene.tokenize([Part(lines), *question_prompt(self._chat, question)])
+        room = self._scene.reserved_tokens - MAX_THOUGHT_TOKENS - MAX_ANSWER_TOKENS
+        if len(tokens) > room:
+            raise UsageError(
+                "question",
+                expected=f"at most {room} tokens",
+                got=str(len(tokens)),
+                hint="shorten it",
+            )
+        return tokens
+
+    def reset(self) -> None:
+        """See :class:`Reasoner`."""
+        with self._open() as scene:
+            scene.reset()
+
+    def close(self) -> None:
+        """See :class:`Reasoner`. Waits for a question in progress: cancel it first."""
+        with self._lock:
+            self._closed = True
+            self._llama.close()
+
+    @contextmanager
+    def _open(self) -> Iterator[SceneMemory]:
+        with self._lock:
+            if self._closed:
+                raise UsageError("reasoner", expected="an open one", got="a closed one")
+            yield self._scene
+
+
+class Stopwatch:
+    """Milliseconds since a question came."""
+
+    def __init__(self) -> None:
+        self._began_s = time.perf_counter()
+        self.first_ms = 0.0
+
+    def now_ms(self) -> float:
+        """So far."""
+        return round((time.perf_counter() - self._began_s) * 1000.0, 1)
+
+    def first(self) -> None:
+        """The answer has begun; only the first call counts."""
+        self.first_ms = self.first_ms or self.now_ms()
+
+
+class _Turn:
+    """The assistant's turn in the fork of a question."""
+
+    def __init__(
+        self,
+        scene: SceneMemory,
+        llama: LlamaContext,
+        end: int,
+        cancelled: Callable[[], bool],
+        watch: Stopwatch,
+        tell: Callable[[str], None],
+    ) -> None:
+        self._scene, self._llama, self._cancelled = scene, llama, cancelled
+        self._end, self._watch, self.tell = end, watch, tell
+        self._logits: Logits = np.empty(0, np.float32)
+
+    def read(self, tokens: Sequence[int]) -> None:
+        """Take in tokens that are given."""
+        logits = self._scene.run(
+            tokens, QUESTION, self._end, wanted=True, cancelled=self._cancelled
+        )
+        _give_up_if(self._cancelled)
+        if logits is not None:
+            self._logits = logits
+        self._end += len(tokens)
+
+    def write(self, max_tokens: int, stop: str = "") -> tuple[str, float]:
+        """Write the likeliest tokens; returns the text and its tokens' mean probability."""
+        decoder = TextDecoder()
+        text, total, n = "", 0.0, 0
+        for _ in range(max_tokens):
+            token = int(self._logits.argmax())
+            total += float(log_softmax(self._logits)[token])
+            n += 1
+            self._watch.first()
+            if self._llama.is_end(token):
+                break
+            piece = decoder.feed(self._llama.piece(token))
+            if stop and stop in piece:
+                break
+            self.tell(piece)
+            text += piece
+            self.read([token])
+        rest = decoder.finish()
+        self.tell(rest)
+        return (text + rest).strip(), math.exp(total / n)
+
+    def score(self, options: Sequence[str], end_token: int) -> list[float]:
+        """Mean log probability of each option's tokens and of the turn ending there."""
+        tokens = [self._llama.tokenize(option)[:MAX_ANSWER_TOKENS] for option in options]
+        scores: list[float] = []
+        for group in batches(tokens, self._llama.n_batch, self._llama.n_seq_max - SCRATCH):
+            _give_up_if(self._cancelled)
+            scores += self._score_group(group, end_token)
+        self._watch.first()
+        return scores
+
+    def _score_group(self, group: Sequence[list[int]], end_token: int) -> list[float]:
+        """As :meth:`score`, in one native call: each option in a fork of its own."""
+        sequences = range(SCRATCH, SCRATCH + len(group))
+        for sequence in sequences:
+            self._llama.fork(QUESTION, sequence)
+        try:
+            rows = self._llama.decode(
+                [token for option in group for token in option],
+                [self._end + i for option in group for i in range(len(option))],
+                [s for s, option in zip(sequences, group, strict=True) for _ in option],
+                [True] * sum(map(len, group)),
+            )
+        finally:
+            for sequence in sequences:
+                self._llama.remove(sequence)
+        first = log_softmax(self._logits)
+        scores = []
+        for option in group:
+            after, rows = log_softmax(rows[: len(option)]), rows[len(option) :]
+            steps = [first, *after]
+            follows = [*option, end_token]
+            scores.append(float(np.mean([step[t] for step, t in zip(steps, follows, strict=True)])))
+        return scores
+
+
+def check_question(question: str, choices: Sequence[str] | None) -> list[str]:
+    """The different choices in an order of their own, so that the given one cannot matter.
+
+    Raises:
+        UsageError: an empty question or choice, or fewer than two choices.
+    """
+    if not question.strip():
+        raise UsageError("question", expected="some text", got="none")
+    if choices is None:
+        return []
+    options = sorted(set(choices))
+    if len(options) < 2 or not all(option.strip() for option in options):
+        raise UsageError("choices", expected="two or more texts", got=repr(list(choices)))
+    return options
+
+
+def pick(options: Sequence[str], scores: Sequence[float]) -> tuple[str, float]:
+    """The option with the highest score, and its share in the softmax of all."""
+    shares = np.exp(log_softmax(np.asarray(scores)))
+    best = int(np.argmax(shares))
+    return options[best], float(shares[best])
+
+
+def log_softmax(x: NDArray[Any]) -> NDArray[np.float64]:
+    """Over the last axis, in double precision."""
+    y = x.astype(np.float64)
+    y -= y.max(axis=-1, keepdims=True)
+    y -= np.log(np.exp(y).sum(axis=-1, keepdims=True))
+    return y
+
+
+def batches(
+    items: Sequence[list[int]], max_tokens: int, max_items: int
+) -> Iterator[Sequence[list[int]]]:
+    """Consecutive items, as many at a time as fit; each fits alone."""
+    group: list[list[int]] = []
+    for item in items:
+        if group and (len(group) == max_items or sum(map(len, [*group, item])) > max_tokens):
+            yield group
+            group = []
+        group.append(item)
+    yield group
+
+
+def _give_up_if(cancelled: Callable[[], bool]) -> None:
+    if cancelled():
+        raise QuestionCancelledError("question", got="cancelled before its answer")
+
+
+def _drop(_text: str) -> None:
+    pass

@@ -1,0 +1,196 @@
+"""What was heard, kept where the language model can see it at once: in its KV cache.
+
+Sequence 0 holds ``pinned prompt | item | item | ...``. Items are appended while listening, so
+that a question finds them there: it is a fork of sequence 0, which costs nothing, plus its own
+tokens. When the cache is full the oldest items go, a quarter at a time, and the rest move up.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_alm.errors import EdgeAlmError, UsageError
+from edge_alm.reasoning.llama import LlamaContext, Logits
+from edge_alm.reasoning.prompts import Prompt
+
+SCENE = 0
+QUESTION = 1
+SCRATCH = 2
+"""This sequence and those after it are free for whoever asks."""
+
+FLUSH_TOKENS = 16
+"""Pending tokens that start a batch. Twice as cheap for each token as one by one, and what is
+pending when a question comes is soon appended."""
+MAX_RESERVED_TOKENS = 512
+"""Kept free for a question and its answer."""
+
+Item = list[int] | NDArray[np.float32]
+"""Tokens, or soft tokens of shape [n, n_embd]."""
+
+
+def never() -> bool:
+    """Nothing is cancelled."""
+    return False
+
+
+class SceneMemory:
+    """The held scene of one stream. Not thread-safe.
+
+    Args:
+        llama: an empty context; the memory is its only user from now on.
+        pinned: what stays for ever at the front: system prompt and opening of the user's turn.
+
+    Raises:
+        UsageError: the context is too small for the pinned prompt.
+    """
+
+    def __init__(self, llama: LlamaContext, pinned: Prompt) -> None:
+        self._llama = llama
+        tokens = self.tokenize(pinned, begin=True)
+        self.pinned_tokens = len(tokens)
+        self.reserved_tokens = min(MAX_RESERVED_TOKENS, llama.n_ctx // 4)
+        self._capacity = llama.n_ctx - self.reserved_tokens - self.pinned_tokens
+        if self._capacity < 4 * llama.n_batch:
+            needed = self.pinned_tokens + self.reserved_tokens + 4 * llama.n_batch
+            raise UsageError("context", expected=f"at least {needed} tokens", got=str(llama.n_ctx))
+        self._items: deque[int] = deque()
+        self._held_tokens = 0
+        self._pending: deque[Item] = deque()
+        llama.clear()
+        self.run(tokens, SCENE, 0)
+
+    @property
+    def end(self) -> int:
+        """Positions of sequence 0 in use; pending items are not counted."""
+        return self.pinned_tokens + self._held_tokens
+
+    @property
+    def pending_tokens(self) -> int:
+        """Tokens queued for the next batch."""
+        return sum(map(len, self._pending))
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing follows the pinned prompt."""
+        return not self._items and not self._pending
+
+    def tokenize(self, prompt: Prompt, *, begin: bool = False) -> list[int]:
+        """Tokens of a prompt; only its control parts can become control tokens."""
+        tokens: list[int] = []
+        for part in prompt:
+            first = begin and not tokens
+            tokens += self._llama.tokenize(part.text, special=part.control, begin=first)
+        return tokens
+
+    def append(self, item: Item) -> None:
+        """Add an item at the end; it is run now or with those that follow."""
+        step = self._capacity // 4
+        self._pending.extend(item[i : i + step] for i in range(0, len(item), step))
+        if self.pending_tokens >= FLUSH_TOKENS:
+            self.flush()
+
+    def append_text(self, text: str) -> None:
+        """Add a line of scene text; nothing in it can become a control token."""
+        self.append(self._llama.tokenize(text))
+
+    def flush(self, cancelled: Callable[[], bool] = never) -> None:
+        """Run what is pending, in batches; what is left when cancelled stays pending."""
+        while self._pending and not cancelled():
+            batch = self._next_batch()
+            size = sum(map(len, batch))
+            self._make_room(size)
+            try:
+                if isinstance(batch[0], list):
+                    self.run([token for item in batch for token in item], SCENE, self.end)
+                else:
+                    self._run_embeddings(np.concatenate(batch))
+            except EdgeAlmError:
+                self._llama.remove(SCENE, self.end)
+                raise
+            for item in batch:
+                self._items.append(len(item))
+                self._pending.popleft()
+            self._held_tokens += size
+
+    def _next_batch(self) -> list[Item]:
+        """Pending items of one kind, from the first on, at most a native batch (or one item)."""
+        batch: list[Item] = []
+        size = 0
+        for item in self._pending:
+            size += len(item)
+            if batch and (size > self._llama.n_batch or type(item) is not type(batch[0])):
+                break
+            batch.append(item)
+        return batch
+
+    def _make_room(self, size: int) -> None:
+        excess = self._held_tokens + size - self._capacity
+        if excess <= 0:
+            return
+        # In bulk: each shift rotates every key in the cache once more.
+        wanted = max(excess, self._capacity // 4)
+        freed = 0
+        while self._items and freed < wanted:
+            freed += self._items.popleft()
+        self._held_tokens -= freed
+        self._llama.remove(SCENE, self.pinned_tokens, self.pinned_tokens + freed)
+        self._llama.shift(SCENE, self.pinned_tokens + freed, -freed)
+
+    def run(
+        self,
+        tokens: Sequence[int],
+        sequence: int,
+        start: int,
+        *,
+        wanted: bool = False,
+        cancelled: Callable[[], bool] = never,
+    ) -> Logits | None:
+        """Run tokens at consecutive positions, a native batch at a time.
+
+        Returns:
+            Logits after the last token, shape [n_vocab], if wanted; None when it was not, or
+            when cancelled before the end.
+        """
+        logits = None
+        for i in range(0, len(tokens), self._llama.n_batch):
+            if cancelled():
+                return None
+            part = tokens[i : i + self._llama.n_batch]
+            n = len(part)
+            last = wanted and i + n == len(tokens)
+            rows = self._llama.decode(
+                part, range(start + i, start + i + n), [sequence] * n, [False] * (n - 1) + [last]
+            )
+            logits = rows[0] if last else None
+        return logits
+
+    def _run_embeddings(self, soft: NDArray[np.float32]) -> None:
+        for i in range(0, len(soft), self._llama.n_batch):
+            part = soft[i : i + self._llama.n_batch]
+            start = self.end + i
+            self._llama.decode_embeddings(part, range(start, start + len(part)), SCENE)
+
+    @contextmanager
+    def fork(self, *, sequence: int = QUESTION, blank: bool = False) -> Iterator[int]:
+        """Share the scene (blank: the pinned prompt alone) with another sequence.
+
+        Yields the position after the last; the sequence is dropped in the end.
+        """
+        end = self.pinned_tokens if blank else self.end
+        self._llama.fork(SCENE, sequence, end)
+        try:
+            yield end
+        finally:
+            self._llama.remove(sequence)
+
+    def reset(self) -> None:
+        """Forget the scene; the pinned prompt stays."""
+        self._pending.clear()
+        self._items.clear()
+        self._held_tokens = 0
+        self._llama.remove(SCENE, self.pinned_tokens)
