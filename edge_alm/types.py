@@ -10,16 +10,20 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields
-from typing import Any, ClassVar, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Samples: TypeAlias = NDArray[np.float32]
+    """Mono audio, float32, nominally within [-1, 1], at :data:`SAMPLE_RATE_HZ`."""
+else:
+    # Only a name in annotations: importing numpy would take most of `import edge_alm`.
+    Samples = Any
 
 SAMPLE_RATE_HZ = 16_000
 """The only rate inside the runtime; sources resample to it."""
-
-Samples: TypeAlias = NDArray[np.float32]
-"""Mono audio, float32, nominally within [-1, 1], at :data:`SAMPLE_RATE_HZ`."""
 
 
 def to_seconds(samples: int) -> float:
@@ -161,9 +165,7 @@ def event_from_dict(values: Mapping[str, Any]) -> Event:
     known = {f.name for f in fields(cls)}
     needed = {f.name for f in fields(cls) if f.default is MISSING}
     if not (needed <= rest.keys() <= known):
-        raise ValueError(
-            f"{kind} event: expected keys {sorted(needed)}, got {sorted(rest)}"
-        )
+        raise ValueError(f"{kind} event: expected keys {sorted(needed)}, got {sorted(rest)}")
     return cls(**rest)
 
 

@@ -1,0 +1,66 @@
+"""``edge-alm bench``: what listening and answering cost on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import sys
+import time
+from typing import Any
+
+from edge_alm.cli.options import add_model_options, load_ears
+from edge_alm.errors import UsageError
+from edge_alm.types import SAMPLE_RATE_HZ
+
+QUESTIONS = ("What was heard first?", "What was heard last?", "Was there any speech?")
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command to what ``ArgumentParser.add_subparsers`` returned."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "bench",
+        help="measure what listening and answering cost here",
+        description="Listen to a recording as fast as it goes, ask three questions, and print "
+        "CPU time, speed, memory and time to first token.",
+    )
+    parser.add_argument("source", metavar="FILE", help="a recording")
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.add_argument("--no-llm", action="store_true", help="listen only")
+    add_model_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure and print."""
+    import soundfile
+
+    with load_ears(args, llm=not args.no_llm) as ears:
+        cpu_s, wall_s = time.process_time(), time.perf_counter()
+        events = sum(1 for _ in ears.listen(args.source))
+        cpu_s, wall_s = time.process_time() - cpu_s, time.perf_counter() - wall_s
+        audio_s = soundfile.info(args.source).duration
+        if audio_s * SAMPLE_RATE_HZ < 1:
+            raise UsageError(f"source {args.source}", expected="a recording", got="no samples")
+        report: dict[str, Any] = {
+            "audio_s": round(audio_s, 2),
+            "events": events,
+            "cpu_share": round(cpu_s / audio_s, 4),
+            "times_real_time": round(audio_s / wall_s, 1),
+        }
+        if not args.no_llm:
+            ttfts_ms = [ears.ask(question).ttft_ms for question in QUESTIONS]
+            report["median_ttft_ms"] = round(statistics.median(ttfts_ms), 1)
+        report["peak_rss_mb"] = round(_peak_rss_bytes() / 1e6, 1)
+    if args.json:
+        print(json.dumps(report))
+    else:
+        for name, value in report.items():
+            print(f"{name:16} {value}")
+    return 0
+
+
+def _peak_rss_bytes() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

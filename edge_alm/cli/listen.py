@@ -1,0 +1,58 @@
+"""``edge-alm listen``: print what is heard, as it is heard."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from edge_alm.cli.options import SOURCE_HELP, add_model_options, add_source_options, load_ears
+from edge_alm.cli.output import print_event
+from edge_alm.errors import UsageError
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command to what ``ArgumentParser.add_subparsers`` returned."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "listen",
+        help="print what is heard, as it is heard",
+        description="Print sounds and speech as they are heard; Ctrl-C stops.",
+    )
+    parser.add_argument("source", nargs="?", metavar="SOURCE", help=SOURCE_HELP)
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument(
+        "--watch",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="say so when this sound starts; may be given several times",
+    )
+    parser.add_argument(
+        "--ask",
+        action="append",
+        default=[],
+        metavar="QUESTION",
+        help="answer this at the end of the source; may be given several times",
+    )
+    parser.add_argument(
+        "--no-llm",
+        action="store_true",
+        help="never load a language model (without --ask none is loaded anyway)",
+    )
+    add_source_options(parser)
+    add_model_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Listen until the source ends."""
+    if args.ask and args.no_llm:
+        raise UsageError("--ask", expected="a language model", got="--no-llm", hint="drop one")
+    with load_ears(args, llm=bool(args.ask)) as ears:
+        events = ears.listen(
+            args.source, watch=args.watch, realtime=args.realtime, backend=args.backend
+        )
+        for event in events:
+            print_event(event, as_json=args.json)
+        for question in args.ask:
+            print_event(ears.ask(question), as_json=args.json)
+    return 0

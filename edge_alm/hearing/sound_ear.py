@@ -1,0 +1,84 @@
+"""The half that hears sounds: gate, log-mel, encoder, tracker, watcher."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from edge_alm.hearing.encoder import HOP_SAMPLES, Hop, HopEncoder
+from edge_alm.hearing.gate import BLOCK_SAMPLES, SoundGate
+from edge_alm.hearing.tracker import Tracker
+from edge_alm.hearing.watch import Watcher
+from edge_alm.types import Event, Samples, Sound
+
+BLOCKS_PER_HOP = HOP_SAMPLES // BLOCK_SAMPLES
+REFRESH_HOPS = 10
+"""Every 4.8 s the encoder looks past a shut gate, so that a sound which came in too slowly
+for the gate is still found; costs a tenth of the encoder."""
+REFRESH_DB = -60.0
+"""dBFS; quieter than this there is no such look: YAMNet calls it silence."""
+
+
+class SoundEar:
+    """Blocks in, sound and watch events out. State of one stream.
+
+    Args:
+        gate, hops, tracker: the parts.
+        watcher: what the user wants to be told of; None for nothing.
+        on_hop: called with every hop that was encoded.
+    """
+
+    def __init__(
+        self,
+        gate: SoundGate,
+        hops: HopEncoder,
+        tracker: Tracker,
+        watcher: Watcher | None,
+        on_hop: Callable[[Hop], None],
+    ) -> None:
+        self._gate, self._hops, self._tracker = gate, hops, tracker
+        self._watcher, self._on_hop = watcher, on_hop
+        self.reset(0)
+
+    def reset(self, start: int) -> None:
+        """Begin anew at sample index ``start``."""
+        self._gate.reset()
+        self._hops.reset(start)
+        self._tracker.reset()
+        self._blocks: list[Samples] = []
+        self._open = False
+        self._skipped = 0
+
+    def push(self, block: Samples, *, speech: bool) -> list[Event]:
+        """Events that ``block`` [BLOCK_SAMPLES] decides; ``speech`` opens the gate too."""
+        self._open |= self._gate.push(block) or speech
+        self._blocks.append(block)
+        if len(self._blocks) < BLOCKS_PER_HOP:
+            return []
+        refresh = self._skipped >= REFRESH_HOPS and self._gate.level_db > REFRESH_DB
+        hop = self._hops.push(
+            np.concatenate(self._blocks), wanted=self._open or self._tracker.is_active or refresh
+        )
+        self._blocks, self._open = [], False
+        self._skipped = 0 if hop else self._skipped + 1
+        if hop is None:
+            self._tracker.skip()
+            return []
+        self._on_hop(hop)
+        return self._told(self._tracker.push(hop))
+
+    def finish(self, end: int) -> list[Event]:
+        """What the last, partial hop still decides, and the ends of all that goes on at ``end``."""
+        silence = np.zeros(BLOCK_SAMPLES, dtype=np.float32)
+        events: list[Event] = []
+        while self._blocks:
+            events += self.push(silence, speech=False)
+        return events + self._told(self._tracker.finish(end))
+
+    def ongoing(self) -> tuple[Sound, ...]:
+        """The sounds that go on at this moment."""
+        return self._tracker.ongoing()
+
+    def _told(self, sounds: list[Sound]) -> list[Event]:
+        return [*sounds, *(self._watcher.observe(sounds) if self._watcher else ())]

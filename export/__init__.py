@@ -1,0 +1,1 @@
+"""From recordings and training forms to what the runtime loads."""
