@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from edge_alm.errors import DownloadError
-from edge_alm.models import yamnet
+from edge_alm.models import whisper, yamnet
 from edge_alm.models.catalog import Artefact, ModelFile, WebSource, WheelSource
 from edge_alm.models.download import DiskFullError, Progress, disk_error, download
 from edge_alm.models.files import COMPLETE, matches, replace_durably
@@ -21,7 +21,14 @@ def _prepare_yamnet(staging: Path) -> None:
     yamnet.prepare(staging, staging / "yamnet.onnx")
 
 
-_PREPARATIONS: dict[str, Callable[[Path], None]] = {"yamnet": _prepare_yamnet}
+def _prepare_whisper(staging: Path) -> None:
+    whisper.prepare(staging / "model-float16.bin", staging / "model.bin")
+
+
+_PREPARATIONS: dict[str, Callable[[Path], None]] = {
+    "yamnet": _prepare_yamnet,
+    "whisper": _prepare_whisper,
+}
 
 
 def fetch_artefact(artefact: Artefact, home: Path, progress: Progress | None = None) -> None:

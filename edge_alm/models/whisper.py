@@ -78,7 +78,7 @@ def _quantize(weights: NDArray[np.float16]) -> tuple[NDArray[np.int8], NDArray[n
     """Rows as int8 and the factor that each was multiplied with."""
     wide = weights.astype(np.float32)
     largest = np.abs(wide).max(axis=1)
-    scales = np.where(largest == 0, 1.0, _INT8_MAX / largest).astype(np.float32)
+    scales = np.float32(_INT8_MAX) / np.where(largest == 0, np.float32(_INT8_MAX), largest)
     return np.rint(wide * scales[:, None]).astype(np.int8), scales
 
 
