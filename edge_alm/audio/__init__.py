@@ -1,1 +1,1 @@
-"""Frames in, events out: sources, resampling, the ring."""
+"""Where sound comes in: files, standard input, microphones; resampling; the ring."""
