@@ -8,6 +8,7 @@ added after ours and make a folder of their own.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import platform
@@ -72,6 +73,23 @@ def compile_wheel(requirement: str, folder: Path, switches: str) -> None:
         )
 
 
+def build_unless_there(folder: Path, version: str, switches: str) -> None:
+    """Leave the wheel in the folder, whole or not at all."""
+    if any(folder.glob("*.whl")):
+        return
+    print(
+        f"Building {PACKAGE} {version} for this CPU: about 4 minutes on two cores, "
+        f"once; kept in {folder}",
+        file=sys.stderr,
+        flush=True,
+    )
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+        compile_wheel(f"{PACKAGE}=={version}", Path(scratch), switches)
+        folder.mkdir(exist_ok=True)
+        for wheel in Path(scratch).glob("*.whl"):
+            wheel.replace(folder / wheel.name)
+
+
 def main() -> None:
     """Print the path of the wheel; build it first where it is not there."""
     native = runpy.run_path(str(ROOT / "edge_alm" / "native.py"))  # numpy is not there yet
@@ -81,19 +99,10 @@ def main() -> None:
     version = locked_version()
     recipe = hashlib.sha256(switches.encode()).hexdigest()[:12]
     folder = cache_folder(os.environ) / f"{PACKAGE}-{version}-{platform.machine()}-{recipe}"
-    if not any(folder.glob("*.whl")):
-        print(
-            f"Building {PACKAGE} {version} for this CPU: about 4 minutes on two cores, "
-            f"once; kept in {folder}",
-            file=sys.stderr,
-            flush=True,
-        )
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-            compile_wheel(f"{PACKAGE}=={version}", Path(scratch), switches)
-            folder.mkdir(exist_ok=True)
-            for wheel in Path(scratch).glob("*.whl"):
-                wheel.replace(folder / wheel.name)  # whole or not at all
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with (folder.parent / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another clone may be compiling: wait, then use its wheel
+        build_unless_there(folder, version, switches)
     print(next(folder.glob("*.whl")))
 
 
