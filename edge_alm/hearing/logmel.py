@@ -53,4 +53,4 @@ class LogMel:
         frames = np.lib.stride_tricks.sliding_window_view(samples, WINDOW_SAMPLES)[::HOP_SAMPLES]
         spectrum = np.abs(np.fft.rfft(frames * self._window, FFT_SIZE, axis=1))
         mel = spectrum.astype(np.float32) @ self._weights
-        return np.log(mel + np.float32(LOG_OFFSET), dtype=np.float32)
+        return np.asarray(np.log(mel + np.float32(LOG_OFFSET)), dtype=np.float32)

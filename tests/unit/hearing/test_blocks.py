@@ -1,0 +1,51 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_alm.hearing.blocks import BlockCutter, History
+from edge_alm.types import Frame
+
+
+def ramp(start: int, count: int) -> Frame:
+    return Frame(start, np.arange(start, start + count, dtype=np.float32))
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=30), st.integers(1, 32))
+def test_blocks_do_not_depend_on_the_frames(sizes: list[int], block: int) -> None:
+    cutter, blocks, at = BlockCutter(block, 0), [], 0
+    for size in sizes:
+        blocks += cutter.push(ramp(at, size))
+        at += size
+    assert cutter.end == at
+    assert all(len(b) == block for b in blocks)
+    heard = np.concatenate([*blocks, *cutter.flush()])
+    np.testing.assert_array_equal(heard[:at], np.arange(at))
+    assert not heard[at:].any()
+    assert len(heard) - at < block
+
+
+def test_a_short_gap_is_silence_and_a_long_one_breaks() -> None:
+    cutter = BlockCutter(4, longest_gap_samples=3)
+    cutter.push(ramp(0, 2))
+    assert not cutter.breaks(ramp(5, 1))
+    assert cutter.breaks(ramp(6, 1))
+    assert cutter.push(ramp(5, 3))[0].tolist() == [0, 1, 0, 0]
+    assert cutter.end == 8
+
+
+def test_a_frame_from_the_past_is_refused() -> None:
+    cutter = BlockCutter(4, 3)
+    cutter.push(ramp(0, 4))
+    with pytest.raises(ValueError, match="begins before"):
+        cutter.push(ramp(2, 4))
+
+
+@given(st.integers(0, 40), st.integers(0, 40))
+def test_history_reads_what_it_remembers(start: int, length: int) -> None:
+    history = History(blocks=3)
+    history.reset(8)
+    for at in range(8, 32, 4):
+        history.push(ramp(at, 4).samples)
+    wanted = [s for s in range(start, start + length) if 20 <= s < 32]
+    assert history.read(start, start + length).tolist() == wanted
