@@ -1,3 +1,6 @@
+from fractions import Fraction
+from math import floor
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -27,6 +30,7 @@ def test_length_is_exact_and_cuts_do_not_matter(
 ) -> None:
     samples = np.random.default_rng(seed).standard_normal(length).astype(np.float32)
     whole = resample(rate_hz, samples, [])
+    assert len(whole) == floor(Fraction(length * 16_000, rate_hz) + Fraction(1, 2))
     assert len(whole) == resampled_length(length, rate_hz)
     assert whole.dtype == np.float32
     np.testing.assert_array_equal(resample(rate_hz, samples, cuts), whole)

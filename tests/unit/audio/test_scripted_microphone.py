@@ -214,6 +214,13 @@ def test_an_overrun_that_lost_nothing_is_no_gap() -> None:
     assert [len(item) for item in drain(ring) if not isinstance(item, Gap)] == [1_600]
 
 
+def test_late_blocks_without_a_drivers_clock_are_only_late() -> None:
+    tap, ring = tapped()
+    tap.take(noise(800), 0.0, False, False, 50.0)
+    tap.take(noise(800), 0.0, False, False, 53.0)
+    assert not any(isinstance(item, Gap) for item in drain(ring))
+
+
 @pytest.mark.parametrize(
     ("adc_s", "now_s", "lost"),
     [

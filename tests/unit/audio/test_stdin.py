@@ -12,6 +12,7 @@ import pytest
 import soundfile
 
 from edge_alm.audio.stdin import Stdin
+from edge_alm.errors import SourceError
 from edge_alm.types import Fault, Frame, Samples
 
 # What a child hears on its standard input: totals, faults, or the error.
@@ -144,6 +145,22 @@ def test_samples_however_the_writer_cuts_them(pipe: tuple[int, int]) -> None:
     thread.join()
     np.testing.assert_array_equal(heard, samples.astype(np.float32) / 32768)
     assert faults == []
+
+
+def test_a_header_that_comes_byte_by_byte_is_recognised(pipe: tuple[int, int]) -> None:
+    reader, writer = pipe
+
+    def write() -> None:
+        for byte in b"RIFF":
+            os.write(writer, bytes([byte]))
+            time.sleep(0.02)
+        os.close(writer)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    with pytest.raises(SourceError, match="looks like a WAV file"):
+        hear(Stdin(fd=reader))
+    thread.join()
 
 
 def test_close_interrupts_a_silent_pipe(pipe: tuple[int, int]) -> None:
