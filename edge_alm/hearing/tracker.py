@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_alm.hearing.audioset import Ontology
-from edge_alm.hearing.encoder import HOP_SAMPLES, PATCH_FRAMES, Hop
+from edge_alm.hearing.encoder import HOP_FRAMES, HOP_SAMPLES, PATCH_FRAMES, Hop
 from edge_alm.hearing.logmel import HOP_SAMPLES as FRAME_SAMPLES
 from edge_alm.types import Sound, to_seconds
 
@@ -43,6 +43,9 @@ SMOOTH_FRAMES = 5
 """50 ms on either side are compared to find a rise or fall."""
 CLEAR_STEP_DB = 4.0
 """A smaller rise or fall says nothing about the onset or offset."""
+LATE_FALL_SHARE = 0.5
+"""The last fall that is at least this share of the steepest one is the end: of two barks, the
+second one's."""
 
 NEVER = 2.0
 """A threshold that no probability reaches."""
@@ -118,7 +121,8 @@ class Tracker:
         clear = {
             label for label in on - self._textures if hop.scores[self._index[label]] >= CLEAR_SCORE
         }
-        startable, self._seen = clear | (on & self._seen), frozenset(on)
+        before, self._seen = self._seen, frozenset(on)
+        startable = clear | (on & before)
         heard = self._ontology.most_specific(startable | (sustained & self._active.keys()))
 
         sounds = []
@@ -130,7 +134,7 @@ class Tracker:
         starts = []
         for label in sorted(heard - self._active.keys() - self._blocked, key=self._surplus(hop)):
             if not (self._rivals[label] & self._active.keys()):
-                onset = self._inherited_onset(label, self._onset(hop))
+                onset = self._inherited_onset(label, self._onset(hop, seen_before=label in before))
                 self._active[label] = _Active(onset, float(hop.scores[self._index[label]]))
                 starts.append(label)
         # A child takes over from its parents, which may return only after they fell silent.
@@ -194,36 +198,49 @@ class Tracker:
         )
         return min((at for at in earlier if onset - at <= TAKEOVER_SAMPLES), default=onset)
 
-    def _onset(self, hop: Hop) -> int:
-        """The steepest rise in the newer two thirds of the patch, else the hop's start.
+    def _onset(self, hop: Hop, *, seen_before: bool = False) -> int:
+        """The steepest rise where the sound must have begun, else the middle of its patch.
 
-        The older third was the newer half of the last patch, in which nothing started.
+        That is the newer two thirds of the patch that had the sound first; the older third
+        was the newer half of the patch before, in which nothing started.
         """
-        patch_start = hop.start - HOP_SAMPLES
-        first = PATCH_FRAMES // 3 if self._last is not None else 0
-        step = _steepest(hop.levels_db, first, PATCH_FRAMES, rising=True)
-        at = hop.start if step is None else patch_start + step * FRAME_SAMPLES
-        return max(at, 0)
+        levels_db, first = self._levels_db(hop)
+        patch = HOP_FRAMES if self._last is not None and not seen_before else 0
+        step = _steepest(levels_db, patch + PATCH_FRAMES // 3, patch + PATCH_FRAMES, rising=True)
+        return max(first + (patch + HOP_FRAMES if step is None else step) * FRAME_SAMPLES, 0)
 
     def _offset(self, hop: Hop) -> int:
-        """The steepest fall in the older two thirds of the patch that no longer has the sound,
-        else the patch's middle.
+        """The last steep fall between the patch that still had the sound and the one that
+        has it no longer, else the middle between them.
         """
-        patch_start = hop.start - HOP_SAMPLES
-        step = _steepest(hop.levels_db, 0, 2 * PATCH_FRAMES // 3, rising=False)
-        if step is not None:
-            return patch_start + step * FRAME_SAMPLES
-        return patch_start if self._last is None else hop.start
+        levels_db, first = self._levels_db(hop)
+        patch = len(levels_db) - PATCH_FRAMES
+        step = _steepest(levels_db, 0, patch + 2 * PATCH_FRAMES // 3, rising=False)
+        return first + (patch + HOP_FRAMES // 2 if step is None else step) * FRAME_SAMPLES
+
+    def _levels_db(self, hop: Hop) -> tuple[NDArray[np.float32], int]:
+        """Levels of this patch and of what the last one had before it, and where they begin."""
+        if self._last is None:
+            return hop.levels_db, hop.start - HOP_SAMPLES
+        older = self._last.levels_db[:HOP_FRAMES]
+        return np.concatenate((older, hop.levels_db)), hop.start - 2 * HOP_SAMPLES
 
 
 def _steepest(levels_db: NDArray[np.float32], first: int, last: int, *, rising: bool) -> int | None:
-    """Frame in [first, last) before which the level rises (or falls) most; None if unclear."""
+    """Frame in [first, last) where the level rises most, or falls for the last time; None if
+    no step is clear.
+    """
     sums = np.concatenate(([0.0], np.cumsum(levels_db, dtype=np.float64)))
     frames = np.arange(SMOOTH_FRAMES, len(levels_db) - SMOOTH_FRAMES + 1)
+    frames = frames[(frames >= first) & (frames < last)]
     before = (sums[frames] - sums[frames - SMOOTH_FRAMES]) / SMOOTH_FRAMES
     after = (sums[frames + SMOOTH_FRAMES] - sums[frames]) / SMOOTH_FRAMES
     step_db = (after - before) if rising else (before - after)
-    inside = (frames >= first) & (frames < last)
-    if not inside.any() or step_db[inside].max() < CLEAR_STEP_DB:
+    if not len(frames) or step_db.max() < CLEAR_STEP_DB:
         return None
-    return int(frames[inside][step_db[inside].argmax()])
+    if rising:
+        return int(frames[step_db.argmax()])
+    steep = np.flatnonzero(step_db >= max(CLEAR_STEP_DB, LATE_FALL_SHARE * step_db.max()))
+    apart = np.flatnonzero(np.diff(steep) > 1)
+    run = steep[apart[-1] + 1 :] if len(apart) else steep
+    return int(frames[run[step_db[run].argmax()]])

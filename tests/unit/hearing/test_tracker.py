@@ -56,7 +56,7 @@ def test_a_clear_score_starts_at_once_and_ends_by_hysteresis() -> None:
     assert [(s.label, s.state) for s in sounds] == [("Horn", "start"), ("Horn", "end")]
     assert sounds[0].end is None
     assert sounds[1].confidence == pytest.approx(0.9)
-    assert sounds[1].end == pytest.approx(3 * HOP_S)
+    assert sounds[1].end == pytest.approx(2.5 * HOP_S)
 
 
 def test_a_weak_score_has_to_come_twice() -> None:

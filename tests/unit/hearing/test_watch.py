@@ -55,7 +55,7 @@ def test_every_label_means_itself(label: str) -> None:
 
 
 def test_nonsense_is_refused_with_the_nearest_names() -> None:
-    with pytest.raises(UsageError, match="nearest names: .*Zither"):
+    with pytest.raises(UsageError, match=r"nearest names: .*Zither"):
         MATCHER.labels("ziter")
     with pytest.raises(UsageError):
         MATCHER.labels("the")
