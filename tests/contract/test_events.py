@@ -9,7 +9,7 @@ import soundfile
 
 from edge_alm.audio.memory import MemoryAudio
 from edge_alm.runtime import Ears, load
-from edge_alm.types import Event, Frame, Lost, Packet, Samples
+from edge_alm.types import Event, Frame, Lost, Packet, Samples, Sound
 
 DATA = Path(__file__).parent.parent / "data"
 
@@ -76,7 +76,7 @@ def test_a_gap_is_told_and_the_clock_goes_on(
         return [
             (e.label, round(e.start, 1))
             for e in events
-            if e.type == "sound" and e.state == "end" and e.label in ("Toilet flush", "Caw")
+            if isinstance(e, Sound) and e.state == "end" and e.label in ("Toilet flush", "Caw")
         ]
 
     late = after(events)

@@ -1,0 +1,142 @@
+"""What listening costs, by stage: CPU seconds per second of audio, and peak memory.
+
+    python benchmarks/listen_cost.py [--seconds 120] [--llm]
+
+Each kind of audio is heard in a process of its own, so that the peak memory is its own. The
+stages are timed on the one thread that runs them; the model's share of the scene, which runs
+on another, is the difference in the process's CPU time with and without it (``--llm``). Real
+audio: silence is digital silence and room tone, continuous sound is the repo's recordings one
+after the other without a pause, speech is its spoken recordings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import soundfile
+
+from edge_alm.audio.memory import MemoryAudio
+from edge_alm.hearing.encoder import HopEncoder, Yamnet
+from edge_alm.hearing.gate import SoundGate
+from edge_alm.hearing.logmel import LogMel
+from edge_alm.hearing.tracker import Tracker
+from edge_alm.hearing.transcriber import WhisperTranscriber
+from edge_alm.hearing.vad import SileroVad
+from edge_alm.runtime import load
+from edge_alm.types import SAMPLE_RATE_HZ, Samples
+
+DATA = Path(__file__).parent.parent / "tests" / "data"
+SOUNDS = ("stream", "music", "toilet_flush", "doorbell", "alarm_clock", "piano")
+SPEECH = ("speech_service", "speech_invalid", "speech_weasels", "speech_extension")
+KINDS = ("silence", "room", "sound", "speech")
+STAGES: tuple[tuple[str, type[Any], str], ...] = (
+    ("vad", SileroVad, "push"),
+    ("gate", SoundGate, "push"),
+    ("front_end", LogMel, "__call__"),
+    ("encoder", Yamnet, "encode"),
+    ("hop", HopEncoder, "push"),
+    ("tracker", Tracker, "push"),
+    ("transcriber", WhisperTranscriber, "transcribe"),
+)
+T = TypeVar("T")
+
+
+def read(names: tuple[str, ...]) -> Samples:
+    clips = [soundfile.read(DATA / f"{name}.flac", dtype="float32")[0] for name in names]
+    return np.concatenate(clips)
+
+
+def make_audio(kind: str, seconds: float) -> Samples:
+    count = int(seconds * SAMPLE_RATE_HZ)
+    if kind == "silence":
+        return np.zeros(count, np.float32)
+    if kind == "room":
+        spectrum = np.fft.rfft(np.random.default_rng(0).standard_normal(count))
+        noise = np.fft.irfft(spectrum / np.maximum(np.arange(len(spectrum)), count // 800), count)
+        return np.asarray(noise / np.sqrt(np.mean(noise**2)) * 1e-3, np.float32)
+    return np.resize(read(SOUNDS if kind == "sound" else SPEECH), count)
+
+
+def time_stages(spent_s: dict[str, float]) -> None:
+    """Wrap each stage so that it adds its thread's CPU time to ``spent_s``."""
+
+    def timed(name: str, function: Callable[..., T]) -> Callable[..., T]:
+        def call(*args: Any, **kwargs: Any) -> T:
+            begun = time.thread_time()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                spent_s[name] += time.thread_time() - begun
+
+        return call
+
+    for name, owner, method in STAGES:
+        spent_s[name] = 0.0
+        setattr(owner, method, timed(name, getattr(owner, method)))
+
+
+def measure(kind: str, seconds: float, *, llm: bool) -> dict[str, Any]:
+    """Hear ``seconds`` of a kind of audio in this process."""
+    spent_s: dict[str, float] = {}
+    time_stages(spent_s)
+    audio = make_audio(kind, seconds)
+    with load(llm=llm) as ears:
+        if llm:
+            ears.ask("What was heard?")  # the model is loaded and warm
+        list(ears.listen(MemoryAudio(audio[: 5 * SAMPLE_RATE_HZ])))
+        for name in spent_s:
+            spent_s[name] = 0.0
+        begun = time.process_time()
+        events = list(ears.listen(MemoryAudio(audio)))
+        if llm:
+            ears.flush()
+        total = time.process_time() - begun
+    spent_s["hop"] -= spent_s["front_end"] + spent_s["encoder"]  # what is left is cutting
+    hearing = sum(spent_s[name] for name, _, _ in STAGES if name != "transcriber")
+    return {
+        "events": len(events),
+        "stages": {name: s / seconds for name, s in spent_s.items()},
+        "hearing": hearing / seconds,
+        "process": total / seconds,
+        "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seconds", type=float, default=120.0)
+    parser.add_argument("--llm", action="store_true", help="with the scene in the language model")
+    parser.add_argument("--kind", choices=KINDS, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.kind:
+        print(json.dumps(measure(args.kind, args.seconds, llm=args.llm)))
+        return
+    results = {}
+    for kind in KINDS:
+        command = [sys.executable, __file__, "--kind", kind, "--seconds", str(args.seconds)]
+        done = subprocess.run(
+            command + ["--llm"] * args.llm, check=True, stdout=subprocess.PIPE, text=True
+        )
+        results[kind] = json.loads(done.stdout.splitlines()[-1])
+    names = [name for name, _, _ in STAGES]
+    print("% of one core   " + "".join(f"{kind:>10}" for kind in KINDS))
+    for name in names:
+        row = "".join(f"{100 * results[kind]['stages'][name]:10.2f}" for kind in KINDS)
+        print(f"{name:16}{row}")
+    for name in ("hearing", "process"):
+        print(f"{name:16}" + "".join(f"{100 * results[kind][name]:10.2f}" for kind in KINDS))
+    print(f"{'peak RSS, MB':16}" + "".join(f"{results[k]['peak_rss_mb']:10.0f}" for k in KINDS))
+    print(json.dumps({"seconds": args.seconds, "llm": args.llm, "kinds": results}))
+
+
+if __name__ == "__main__":
+    main()
