@@ -52,7 +52,7 @@ $(BIN)/python:
 
 $(USER_STAMP): | $(BIN)/python
 	@llama=$$($(BIN)/python scripts/build_llama.py) && \
-	echo "Installing edge-alm and its dependencies (about 150 MB)" && \
+	echo "Installing edge-alm and its dependencies (about 80 MB)" && \
 	$(INSTALL) -e '.[mic,llm,asr]' "$$llama"
 	@touch $@
 

@@ -211,7 +211,7 @@ def _run_llama() -> Report:
 def _run_transcriber() -> Report:
     import numpy as np
 
-    _import_extra("asr", "faster_whisper")
+    _import_extra("asr", "ctranslate2")
 
     from edge_alm.hearing.transcriber import WhisperTranscriber
     from edge_alm.models import store
@@ -258,7 +258,7 @@ PACKAGES = {
     "audio files": "soundfile",
     "onnxruntime": "onnxruntime",
     "llama.cpp": "llama-cpp-python",
-    "transcriber": "faster-whisper",
+    "transcriber": "ctranslate2",
     "microphones": "sounddevice",
 }
 """The package whose version is shown and whose reinstallation is the mend."""

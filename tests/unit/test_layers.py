@@ -38,7 +38,6 @@ HEAVY = {
     "pyaudio",
     "onnxruntime",
     "llama_cpp",
-    "faster_whisper",
     "ctranslate2",
     "soundfile",
     "soxr",
