@@ -30,13 +30,8 @@ says everything again and again (51 % at 6 s)."""
 _TOKENS_PER_SECOND = 8
 _SPARE_TOKENS = 16
 """The fastest prompt has 6 tokens a second; a loop would go on to 448."""
-_MAX_NO_SPEECH = 0.55
-"""150 prompts, clean and in noise at 20 and 10 dB: at most 0.53. Noise and drum loops: mostly
-over 0.6."""
-_SURE_CONFIDENCE = 0.5
-"""With no speech likely, noise, silence and music reach 0.32 ("Thank you for your help.")."""
 _MIN_CONFIDENCE = 0.08
-"""Right prompts in noise at 10 dB: at least 0.10. Drones with low ``no_speech``: up to 0.07."""
+"""Right prompts in noise at 10 dB: at least 0.10. Drones: up to 0.07."""
 _PROMPT = ["<|startoftranscript|>", "<|notimestamps|>"]
 
 
@@ -127,10 +122,13 @@ class WhisperTranscriber:
 
 
 def _is_speech(text: str, confidence: float, no_speech: float) -> bool:
-    """Whether to believe the text; the numbers are at the constants."""
-    if not any(c.isalnum() for c in text) or confidence < _MIN_CONFIDENCE:
-        return False
-    return no_speech < _MAX_NO_SPEECH or confidence >= _SURE_CONFIDENCE
+    """Whether to believe the text: it must be likelier than that nobody speaks.
+
+    140 prompts apart from those above: 0.1 % more words wrong, 1.1 % in noise at 20 dB, 0.4 %
+    at 10 dB. 320 clips of sneezes, dogs, babies, rain and engines: 6 have text, 25 without
+    this ("Thanks for watching!"); all six are sneezes with voice in them.
+    """
+    return any(c.isalnum() for c in text) and confidence >= max(_MIN_CONFIDENCE, no_speech)
 
 
 def _without_loop(tokens: list[str]) -> list[str]:
