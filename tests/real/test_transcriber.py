@@ -1,0 +1,142 @@
+"""The transcriber with its model, on recordings of people and of things."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import soxr
+
+from edge_alm.errors import MissingExtraError, ModelBrokenError, ModelMissingError
+from edge_alm.hearing.segmenter import SpeechSegmenter
+from edge_alm.hearing.transcriber import Transcriber, WhisperTranscriber
+from edge_alm.hearing.vad import SileroVad
+from edge_alm.types import Samples
+
+DATA = Path(__file__).resolve().parent.parent / "data"
+RATE = 16_000
+
+
+def read(name: str) -> Samples:
+    samples, rate = soundfile.read(DATA / name, dtype="float32", always_2d=True)
+    mono: Samples = soxr.resample(samples.mean(axis=1), rate, RATE)
+    return mono
+
+
+def prompts() -> dict[str, str]:
+    """What is said in each recording of speech."""
+    with (DATA / "LICENCES.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {r["file"]: r["what"] for r in rows if r["file"].startswith("speech_")}
+
+
+def words(text: str) -> list[str]:
+    kept = "".join(c if c.isalnum() else " " for c in text.lower().replace("'", ""))
+    return kept.split()
+
+
+def word_errors(expected: list[str], got: list[str]) -> int:
+    """Levenshtein's distance in words."""
+    row = list(range(len(got) + 1))
+    for i, word in enumerate(expected, 1):
+        diagonal, row[0] = row[0], i
+        for j, other in enumerate(got, 1):
+            diagonal, row[j] = (
+                row[j],
+                min(row[j] + 1, row[j - 1] + 1, diagonal + (word != other)),
+            )
+    return row[-1]
+
+
+@pytest.fixture(scope="module")
+def folder(models: Path) -> Path:
+    return models / "whisper-tiny.en"
+
+
+@pytest.fixture(scope="module")
+def transcriber(folder: Path) -> Transcriber:
+    pytest.importorskip("ctranslate2", reason="the extra asr is not installed")
+    return WhisperTranscriber(folder)
+
+
+def test_few_words_are_wrong(transcriber: Transcriber) -> None:
+    """150 prompts have 7.5 % of their words wrong; these six are easy ones."""
+    wrong = total = 0
+    for name, text in prompts().items():
+        transcript = transcriber.transcribe(read(name))
+        assert transcript.confidence > 0.3, name
+        wrong += word_errors(words(text), words(transcript.text))
+        total += len(words(text))
+    assert total > 40
+    assert wrong <= 0.15 * total
+
+
+def test_text_stays_in_noise_and_in_pieces(transcriber: Transcriber, models: Path) -> None:
+    """Through VAD and segmenter, with silence around and noise 20 dB below."""
+    vad = SileroVad(models / "silero-vad" / "silero_vad.onnx")
+    generator = np.random.default_rng(0)
+    wrong = total = 0
+    for name, text in prompts().items():
+        speech = np.pad(read(name), RATE)
+        level = 0.1 * np.sqrt(np.mean(speech**2))
+        speech += level * generator.standard_normal(len(speech)).astype(np.float32)
+        segmenter = SpeechSegmenter()
+        probabilities = np.concatenate((vad.push(speech), vad.flush()))
+        segments = segmenter.push(probabilities) + segmenter.flush(len(speech))
+        said = [transcriber.transcribe(speech[s.start_sample : s.end_sample]) for s in segments]
+        wrong += word_errors(words(text), words(" ".join(t.text for t in said)))
+        total += len(words(text))
+    assert wrong <= 0.2 * total
+
+
+def test_same_audio_gives_same_text_whatever_came_before(transcriber: Transcriber) -> None:
+    first = transcriber.transcribe(read("speech_hold.flac"))
+    transcriber.transcribe(read("speech_wrong.flac"))
+    assert transcriber.transcribe(read("speech_hold.flac")) == first
+
+
+@pytest.mark.parametrize("seconds", [1 / RATE, 0.3, 10, 29, 40])
+def test_nothing_is_said_in_silence_of_any_length(transcriber: Transcriber, seconds: float) -> None:
+    silence = np.zeros(round(seconds * RATE), dtype=np.float32)
+    assert transcriber.transcribe(silence).text == ""
+
+
+@pytest.mark.parametrize("level_db", [-60, -40, -20, -6])
+@pytest.mark.parametrize("slope", [0.0, 0.5, 1.0])
+def test_nothing_is_said_in_noise(transcriber: Transcriber, level_db: float, slope: float) -> None:
+    """White, pink and brown, past the VAD, which lets none of it through."""
+    spectrum = np.fft.rfft(np.random.default_rng(1).standard_normal(4 * RATE))
+    spectrum /= np.maximum(np.arange(len(spectrum)), 1) ** slope
+    noise = np.fft.irfft(spectrum)
+    noise *= 10 ** (level_db / 20) / np.sqrt(np.mean(noise**2))
+    transcript = transcriber.transcribe(np.clip(noise, -1, 1).astype(np.float32))
+    assert transcript.text == ""
+
+
+@pytest.mark.parametrize(
+    "name", ["music", "piano", "glass", "doorbell", "stream", "alarm_clock", "toilet_flush"]
+)
+def test_nothing_is_said_by_music_and_things(transcriber: Transcriber, name: str) -> None:
+    assert transcriber.transcribe(read(f"{name}.flac")[: 10 * RATE]).text == ""
+
+
+def test_missing_and_broken_models_say_so(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelMissingError):
+        WhisperTranscriber(tmp_path / "none")
+    broken = tmp_path / "broken"
+    shutil.copytree(folder, broken)
+    weights = broken / "model.bin"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    with pytest.raises(ModelBrokenError):
+        WhisperTranscriber(broken)
+
+
+def test_missing_package_names_the_extra(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ctranslate2", None)
+    with pytest.raises(MissingExtraError, match=r"edge-alm\[asr\]"):
+        WhisperTranscriber(folder)
