@@ -93,10 +93,10 @@ class RemoteError(EdgeAlmError):
 
 
 def missing_extra(extra: str, package: str, cause: str = "") -> MissingExtraError:
-    """The error for an optional package that cannot be imported."""
+    """The error for a package that cannot be imported; ``extra`` "": one that is always needed."""
     return MissingExtraError(
         f"package {package}",
         expected="it to be installed",
         got=cause or "no such package",
-        hint=f"pip install 'edge-alm[{extra}]'",
+        hint=f"pip install 'edge-alm[{extra}]'" if extra else "pip install edge-alm",
     )

@@ -3,19 +3,26 @@
     source -> [hearing thread: pipeline] -> events -> the caller's loop
                           `-> scene queue -> [reasoning thread: reasoner] <- questions
 
-Nothing that is slow can hold back the ear: events and scene wait in queues, and the scene
-queue merges its oldest hops when the model is slow.
+Nothing that is slow can hold back a live ear: events and scene wait in queues, and the scene
+queue merges its oldest hops when the model is slow. A recording can wait, and does before
+anything would be merged: its scene is the same at every run.
 """
 
 from __future__ import annotations
 
+import importlib.util
+import threading
+import time
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import wait
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
 from edge_alm.audio.source import open_source
-from edge_alm.errors import UsageError
+from edge_alm.errors import UsageError, missing_extra
 from edge_alm.hearing.audioset import ontology
 from edge_alm.hearing.encoder import Hop, HopEncoder, Yamnet
 from edge_alm.hearing.gate import SoundGate
@@ -36,14 +43,20 @@ from edge_alm.models.bundle import Bundle, load_bundle
 from edge_alm.pipeline import Pipeline
 from edge_alm.reasoning.reasoner import LocalReasoner, Reasoner
 from edge_alm.reasoning.remote import RemoteReasoner
-from edge_alm.types import Answer, Event, Source, to_seconds
-from edge_alm.workers import Hearing, Mind
+from edge_alm.types import Answer, Event, Fault, Sound, Source, to_seconds
+from edge_alm.workers import Hearing, Mind, closed
+
+READER_EVENTS = 256
+"""Events of a recording that may wait for their reader."""
+SCENE_ENTRIES = 128
+"""Entries of a recording that may wait for the model; half of what the queue can hold."""
 
 
 class Ears:
     """Everything that hears and answers, made of one bundle. Made by :func:`edge_alm.load`.
 
-    One stream at a time; :meth:`ask` may be called from any thread, while listening too.
+    One stream at a time: where another begins, the one before ends. :meth:`ask`, :meth:`reset`
+    and :meth:`close` may be called from any thread, while listening too.
 
     Args:
         bundle: the models.
@@ -57,11 +70,16 @@ class Ears:
         self._log_mel = LogMel()
         self._matcher = NameMatcher(self._encoder.labels)
         self._transcriber: Transcriber | None = None
-        self._pipeline: Pipeline | None = None
+        self._source: Source | None = None
+        self._ongoing: tuple[Sound, ...] = ()
         self._heard_s = 0.0
+        self._closed = threading.Event()
         self._mind: Mind | None = None
+        # Known before the model is: what is heard while it loads belongs to the scene too.
+        self._takes_embeddings = llm is None and bundle.projector is not None
         if llm is not None:
-            self._mind = Mind(lambda: RemoteReasoner(llm))
+            remote = RemoteReasoner(llm)
+            self._mind = Mind(lambda: remote)
         elif (model := bundle.language_model) is not None:
             self._mind = Mind(
                 lambda: LocalReasoner(
@@ -71,6 +89,9 @@ class Ears:
                     n_ctx=bundle.context_tokens,
                 )
             )
+        if self._mind:
+            # For those who forget close(): the model is freed with the ears, or at exit.
+            weakref.finalize(self, self._mind.close)
 
     def __enter__(self) -> Ears:
         return self
@@ -101,17 +122,31 @@ class Ears:
             backend: what opens a microphone: ``auto``, ``sounddevice`` or ``pyaudio``.
 
         Raises:
-            UsageError, SourceError, DeviceError: before the first event.
+            UsageError, SourceError, DeviceError, MissingExtraError: before the first event.
+            ClosedError: the ears are closed.
         """
+        if self._closed.is_set():
+            raise closed()
         watcher = Watcher(watch, self._matcher)
         if source is None or isinstance(source, (str, Path)):
             spec = None if source is None else str(source)
             source = open_source(spec, realtime=realtime, backend=backend)
-        return self._listen(source, watcher, threaded=source.live or realtime)
+        events = self._listen(source, watcher, waits=not (source.live or realtime))
+        weakref.finalize(events, source.close)  # when nobody ever asks for the first event
+        return events
 
     def begin_recording(self, name: str) -> None:
         """Tell the scene that what is heard next is another recording."""
         self._require_mind().call(lambda reasoner: reasoner.begin_recording(name)).result()
+
+    def settle(self) -> None:
+        """Wait until the model has taken in all that was heard, as it has when it hears live.
+
+        Raises:
+            UsageError: no language model.
+            EdgeAlmError: the language model cannot be loaded.
+        """
+        self._require_mind().call(lambda reasoner: reasoner.flush()).result()
 
     def ask(
         self,
@@ -133,35 +168,65 @@ class Ears:
             on_text: called with each piece of the answer as it comes, on another thread.
             cancelled: asked now and then; True gives the question up.
 
+        Returns:
+            The answer; its times count from this call, so the wait for the model is in them.
+
         Raises:
             UsageError: an empty question or choice, or no language model.
+            ClosedError: the ears are closed.
             EdgeAlmError: the language model cannot be loaded or reached.
         """
         mind = self._require_mind()
-        ongoing = self._pipeline.ongoing() if self._pipeline else ()
-        now_s = self._heard_s
+        asked_s = time.perf_counter()
+        given_up = threading.Event()
 
         def answer(reasoner: Reasoner) -> Answer:
-            return reasoner.ask(
+            waited_ms = 1000.0 * (time.perf_counter() - asked_s)
+            found = reasoner.ask(
                 question,
                 choices=choices,
                 think=think,
-                ongoing=ongoing,
-                now_s=now_s,
+                ongoing=self._ongoing,
+                now_s=self._heard_s,
                 on_text=on_text,
-                cancelled=lambda: mind.is_closing() or cancelled(),
+                cancelled=lambda: mind.is_closing() or given_up.is_set() or cancelled(),
                 remember=remember,
             )
+            return replace(
+                found,
+                ttft_ms=round(found.ttft_ms + waited_ms, 1),
+                total_ms=round(found.total_ms + waited_ms, 1),
+            )
 
-        return mind.call(answer).result()
+        try:
+            return mind.call(answer).result()
+        finally:
+            given_up.set()  # Ctrl-C in an interactive session must not leave it at work
 
     def reset(self) -> None:
-        """Forget the scene."""
+        """Forget the scene.
+
+        Raises:
+            ClosedError: the ears are closed.
+            EdgeAlmError: the language model cannot be loaded.
+        """
+
+        def forget(reasoner: Reasoner) -> None:
+            self._ongoing = ()
+            reasoner.reset()
+
         if self._mind:
-            self._mind.call(lambda reasoner: reasoner.reset()).result()
+            self._mind.call(forget).result()
 
     def close(self) -> None:
-        """Stop the threads and free the models. Idempotent."""
+        """End the stream, give up what is asked, free the models. Idempotent.
+
+        Takes at most :data:`~edge_alm.workers.STOP_S`; native work under way ends behind it.
+        """
+        self._closed.set()
+        source = self._source
+        if source is not None:
+            source.close()
         if self._mind:
             self._mind.close()
 
@@ -182,42 +247,65 @@ class Ears:
             self._transcriber = WhisperTranscriber(self._bundle.transcriber)
         return self._transcriber
 
-    def _make_pipeline(self, transcription: Transcription | None, watcher: Watcher) -> Pipeline:
+    def _make_pipeline(
+        self, transcription: Transcription | None, watcher: Watcher, keep: Callable[[Hop], None]
+    ) -> Pipeline:
         tracker = Tracker(self._encoder.labels, read_thresholds(), ontology())
         hops = HopEncoder(self._encoder, self._log_mel)
-        sound = SoundEar(SoundGate(), hops, tracker, watcher, self._keep_hop)
+        sound = SoundEar(SoundGate(), hops, tracker, watcher, keep)
         vad, segmenter = SileroVad(self._bundle.vad), SpeechSegmenter()
         return Pipeline(SpeechEar(vad, segmenter, transcription), sound)
 
-    def _keep_hop(self, hop: Hop) -> None:
-        self._heard_s = to_seconds(hop.end)
-        if self._mind and self._mind.takes_embeddings:
-            self._mind.scene.put_embeddings(
-                hop.embedding[None], to_seconds(hop.start), to_seconds(hop.end)
-            )
-
-    def _listen(self, source: Source, watcher: Watcher, *, threaded: bool) -> Iterator[Event]:
+    def _listen(self, source: Source, watcher: Watcher, *, waits: bool) -> Iterator[Event]:
+        """Events of a source, which is closed at the end; one that ``waits`` loses nothing."""
         transcription: Transcription | None = None
-        if self._bundle.transcriber is not None:
-            kind = ThreadedTranscription if threaded else InlineTranscription
-            transcription = kind(self._load_transcriber)
-        pipeline = self._make_pipeline(transcription, watcher)
-        self._pipeline, self._heard_s = pipeline, 0.0
-        # A file waits for its reader; a microphone cannot, and events are few.
-        hearing = Hearing(self._heard(pipeline, source), 0 if source.live else 256)
+        hearing: Hearing | None = None
         try:
+            if self._source is not None:
+                self._source.close()
+            self._source = source
+            if self._closed.is_set():
+                raise closed()
+            if self._bundle.transcriber is not None:
+                kind = InlineTranscription if waits else ThreadedTranscription
+                transcription = kind(self._load_transcriber)
+            keep = partial(self._keep_hop, waits=waits)
+            pipeline = self._make_pipeline(transcription, watcher, keep)
+            self._ongoing, self._heard_s = (), 0.0
+            events = self._heard(pipeline, source, waits=waits)
+            hearing = Hearing(events, READER_EVENTS if waits else 0)
             yield from hearing.events()
         finally:
             source.close()
             if isinstance(transcription, ThreadedTranscription):
                 transcription.close()
-            hearing.stop()
+            if hearing:
+                hearing.stop()
 
-    def _heard(self, pipeline: Pipeline, source: Source) -> Iterator[Event]:
+    def _heard(self, pipeline: Pipeline, source: Source, *, waits: bool) -> Iterator[Event]:
+        """On the hearing thread: events, which also go into the scene; each fault once."""
+        faults: set[Fault] = set()
         for event in pipeline.run(source.packets()):
+            if isinstance(event, Fault):
+                if event in faults:  # a missing transcriber fails anew at every segment
+                    continue
+                faults.add(event)
             if self._mind:
                 self._mind.scene.put_event(event)
+                self._ongoing = pipeline.ongoing()
+                self._hold_back(self._mind, waits)
             yield _stamp(event, source.started_unix)
+
+    def _keep_hop(self, hop: Hop, *, waits: bool) -> None:
+        start_s, self._heard_s = to_seconds(hop.start), to_seconds(hop.end)
+        if self._mind and self._takes_embeddings:
+            self._mind.scene.put_embeddings(hop.embedding[None], start_s, self._heard_s)
+            self._hold_back(self._mind, waits)
+
+    def _hold_back(self, mind: Mind, waits: bool) -> None:
+        if waits and len(mind.scene) > SCENE_ENTRIES:
+            # If this fails the next question says so; sounds are heard all the same.
+            wait([mind.call(lambda reasoner: None)])
 
 
 def load(
@@ -225,8 +313,8 @@ def load(
 ) -> Ears:
     """Load what hears and answers.
 
-    The language model loads in the background; whether its file is there and whole is checked
-    at once.
+    The language model loads in the background; whether it is there and whole, and the package
+    that runs it, is checked at once.
 
     Args:
         bundle: the name of a bundle, or a folder with one.
@@ -237,10 +325,15 @@ def load(
     Raises:
         ModelMissingError: a file is not on this machine; the hint says how to fetch it.
         ModelBrokenError: a file is damaged.
+        MissingExtraError: the package that runs the language model is not installed.
+        UsageError: no such bundle, or not an address.
     """
     address = llm if isinstance(llm, str) else None
     own_model = llm is True
-    return Ears(load_bundle(bundle, language_model=own_model, transcriber=transcribe), llm=address)
+    found = load_bundle(bundle, language_model=own_model, transcriber=transcribe)
+    if found.language_model is not None and not _is_installed("llama_cpp"):
+        raise missing_extra("llm", "llama-cpp-python")
+    return Ears(found, llm=address)
 
 
 def _stamp(event: Event, started_unix: float | None) -> Event:
@@ -248,3 +341,11 @@ def _stamp(event: Event, started_unix: float | None) -> Event:
         return event
     at_s = getattr(event, "start", getattr(event, "at", None))
     return event if at_s is None else replace(event, at_unix=round(started_unix + at_s, 3))
+
+
+def _is_installed(module: str) -> bool:
+    """Without importing it, which takes a tenth of a second."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False

@@ -15,8 +15,8 @@ from edge_alm.types import Event
 
 T = TypeVar("T")
 
-STOP_S = 1.0
-"""How long a thread may take to stop before it is left behind."""
+STOP_S = 0.5
+"""How long a thread may take to stop before it is left behind: the two together 1 s."""
 SETTLE_S = 0.5
 """How long the scene waits for more before what is pending goes into the context."""
 
@@ -82,12 +82,11 @@ class Mind:
 
     def __init__(self, load: Callable[[], Reasoner]) -> None:
         self.scene = SceneQueue()
-        self.takes_embeddings = False
-        """Whether the reasoner wants the encoder's hops; known once it has loaded."""
         self._calls: queue.SimpleQueue[tuple[Callable[[Reasoner], Any], Future[Any]]] = (
             queue.SimpleQueue()
         )
         self._closing = threading.Event()
+        self._accepting = threading.Lock()  # no call may slip in behind the thread's last look
         self._thread = threading.Thread(target=self._run, args=(load,), name="mind", daemon=True)
         self._thread.start()
 
@@ -98,35 +97,39 @@ class Mind:
     def call(self, function: Callable[[Reasoner], T]) -> Future[T]:
         """Run ``function`` on the thread, after all that was put into the scene before."""
         future: Future[T] = Future()
-        if self._closing.is_set():
-            future.set_exception(_closed())
-        else:
-            self._calls.put((function, future))
-            self.scene.wake()
+        with self._accepting:
+            if self._closing.is_set():
+                future.set_exception(closed())
+            else:
+                self._calls.put((function, future))
+                self.scene.wake()
         return future
 
     def close(self) -> None:
         """Give up what is asked and free the reasoner; takes at most :data:`STOP_S`."""
-        self._closing.set()
+        with self._accepting:
+            self._closing.set()
         self.scene.wake()
-        self._thread.join(STOP_S)
+        if threading.current_thread() is not self._thread:
+            self._thread.join(STOP_S)
 
     def _run(self, load: Callable[[], Reasoner]) -> None:
         try:
             reasoner = load()
+            try:
+                self._work(reasoner)
+            finally:
+                reasoner.close()
         except BaseException as error:
+            # A scene with a hole in it must not be asked: from now on every call says why.
             self._fail_calls(error)
-            return
-        try:
-            self.takes_embeddings = reasoner.takes_embeddings
-            self._work(reasoner)
-        finally:
-            reasoner.close()
+        else:
+            self._fail_calls(closed())
 
     def _work(self, reasoner: Reasoner) -> None:
         is_pending = False
         while not self._closing.is_set():
-            fed = self.scene.feed(reasoner, SETTLE_S if is_pending else None)
+            fed = self.scene.feed(reasoner, SETTLE_S if is_pending else None, self.is_closing)
             called = False
             while (call := self._next_call()) is not None:
                 self._answer(reasoner, *call)
@@ -134,13 +137,12 @@ class Mind:
             if is_pending and not (fed or called):
                 reasoner.flush()
             is_pending = bool(fed)
-        self._fail_calls(_closed())
 
     def _answer(
         self, reasoner: Reasoner, function: Callable[[Reasoner], Any], future: Future[Any]
     ) -> None:
         try:
-            self.scene.feed(reasoner)
+            self.scene.feed(reasoner, stopped=self.is_closing)
             future.set_result(function(reasoner))
         except BaseException as error:
             future.set_exception(error)
@@ -152,7 +154,7 @@ class Mind:
             return None
 
     def _fail_calls(self, error: BaseException) -> None:
-        """Answer every call with ``error`` until the ears are closed."""
+        """Answer every call with ``error`` until the ears are closed; the scene is let go."""
         while True:
             while (call := self._next_call()) is not None:
                 call[1].set_exception(error)
@@ -161,5 +163,6 @@ class Mind:
             self.scene.take(None)
 
 
-def _closed() -> ClosedError:
-    return ClosedError("question", expected="open ears", got="ears that were closed")
+def closed() -> ClosedError:
+    """The error for whatever is wanted of closed ears."""
+    return ClosedError("ears", expected="open ones", got="closed ones", hint="load them again")

@@ -40,7 +40,7 @@ def transcribe_segment(
     try:
         transcript = load().transcribe(samples)
     except EdgeAlmError as error:
-        return [Fault(error.code, str(error), error.hint)]
+        return [Fault(error.code, f"speech has no text: {error}", error.hint)]
     if not transcript.text:
         return []
     end = start + len(samples)

@@ -7,7 +7,7 @@ The queue is bounded and loses no stretch of time: when it is full, neighbouring
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TypeAlias
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from edge_alm.errors import UsageError
 from edge_alm.reasoning.prompts import is_heard
 from edge_alm.reasoning.reasoner import Reasoner
+from edge_alm.reasoning.scene import never
 from edge_alm.types import Event, Lost, Sound, Speech
 
 DEFAULT_CAPACITY = 256
@@ -110,10 +111,20 @@ class SceneQueue:
             self._woken = False
             return entries
 
-    def feed(self, reasoner: Reasoner, timeout_s: float | None = 0.0) -> int:
-        """Hand all entries to the reasoner; waits as :meth:`take`; returns how many there were."""
+    def feed(
+        self,
+        reasoner: Reasoner,
+        timeout_s: float | None = 0.0,
+        stopped: Callable[[], bool] = never,
+    ) -> int:
+        """Hand all entries to the reasoner; waits as :meth:`take`; returns how many there were.
+
+        Once ``stopped`` says so, the rest is dropped: a long scene takes a slow model minutes.
+        """
         entries = self.take(timeout_s)
         for entry in entries:
+            if stopped():
+                break
             if isinstance(entry, Hops):
                 reasoner.append_embeddings(entry.embedding[None], entry.start, entry.end)
             else:
