@@ -17,7 +17,7 @@ from typing import Any
 
 from edge_alm.errors import ModelBrokenError, ModelMissingError, UsageError
 from edge_alm.models import store
-from edge_alm.models.catalog import BUNDLES
+from edge_alm.models.catalog import BUNDLES, default_artefacts
 from edge_alm.models.ctranslate2_folder import check_ctranslate2
 from edge_alm.models.files import broken, inside, sha256_file
 from edge_alm.models.gguf_file import check_gguf
@@ -185,15 +185,13 @@ def _find_file(folder: Path, role: str, entry: object) -> Path:
         raise UsageError(what, expected="an object of texts", got=repr(entry))
     keys = frozenset(entry)
     if keys == {"artefact"}:
-        return store.locate(entry["artefact"])
+        return _locate(entry["artefact"])
     if keys not in ({"artefact", "file"}, {"file", "sha256"}):
         raise UsageError(
             what, expected="artefact and file, or file and sha256", got=f"{sorted(keys)}"
         )
     try:
-        path = inside(
-            store.locate(entry["artefact"]) if "artefact" in keys else folder, entry["file"]
-        )
+        path = inside(_locate(entry["artefact"]) if "artefact" in keys else folder, entry["file"])
     except ValueError as error:
         raise UsageError(what, expected="a file in the bundle's folder", got=str(error)) from None
     if not path.is_file():
@@ -201,3 +199,15 @@ def _find_file(folder: Path, role: str, entry: object) -> Path:
     if "sha256" in keys and (got := sha256_file(path)) != entry["sha256"].lower():
         raise ModelBrokenError(str(path), expected=f"SHA-256 {entry['sha256']}", got=got)
     return path
+
+
+def _locate(name: str) -> Path:
+    """As :func:`store.locate`; where one of the default models is missing, so may be the others."""
+    try:
+        return store.locate(name)
+    except ModelMissingError as error:
+        if name not in default_artefacts():
+            raise
+        raise ModelMissingError(
+            error.what, expected=error.expected, got=error.got, hint="edge-alm models pull"
+        ) from None
