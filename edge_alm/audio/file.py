@@ -157,7 +157,7 @@ class AudioFile:
                 missing_s += (announced - found) / found * heard / self._rate_hz
         if missing_s >= 0.01:  # sloppy writers are a few bytes off
             return f"{missing_s:.2f} s more are announced"
-        if self._file.format == "OGG" and not _ogg_is_whole(Path(self._file.name)):
+        if self._file.format == "OGG" and not _ogg_is_whole(Path(os.fsdecode(self._file.name))):
             return "the end of the Ogg stream is missing, how much cannot be told"
         return ""
 
@@ -183,8 +183,9 @@ def _open(path: Path) -> Any:
         reason = getattr(cause, "strerror", None) or str(cause)
         raise error(reason[:1].lower() + reason[1:], "check the path and its rights") from cause
     try:
-        # Absolute, because libsndfile takes "-" for standard input.
-        file = soundfile.SoundFile(str(path.absolute()))
+        # Absolute, because libsndfile takes "-" for standard input; as bytes, because a name may
+        # hold some that are no text.
+        file = soundfile.SoundFile(os.fsencode(path.absolute()))
     except soundfile.LibsndfileError as cause:
         reason = cause.error_string.rstrip(".")
         raise error(reason[:1].lower() + reason[1:], _CONVERT.replace("NAME", path.name)) from cause
