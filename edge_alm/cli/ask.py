@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import Any
 
 from edge_alm.cli.options import add_model_options, add_source_options, load_ears
-from edge_alm.cli.output import event_to_text, print_event
+from edge_alm.cli.output import event_to_text, print_event, print_line, print_notice
 from edge_alm.errors import UsageError
 from edge_alm.types import Fault
 
@@ -44,6 +43,8 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Listen to all, then answer."""
+    from edge_alm.reasoning.reasoner import check_question
+
     *sources, question = args.words
     if not sources:
         raise UsageError(
@@ -52,16 +53,21 @@ def run(args: argparse.Namespace) -> int:
             got=f"only {question!r}",
             hint='for example: edge-alm ask street.ogg "What was heard first?"',
         )
+    # A mistake is told before hours are listened to: here, and by opening every source first.
+    check_question(question, args.choice or None)
     with load_ears(args, llm=True) as ears:
-        for source in sources:
+        streams = [
+            ears.listen(source, realtime=args.realtime, backend=args.backend) for source in sources
+        ]
+        for source, events in zip(sources, streams, strict=True):
             if len(sources) > 1:
                 ears.begin_recording(source)
-            for event in ears.listen(source, realtime=args.realtime, backend=args.backend):
+            for event in events:
                 if isinstance(event, Fault):
-                    print(f"edge-alm: {event_to_text(event)}", file=sys.stderr)
+                    print_notice(event_to_text(event))
         answer = ears.ask(question, choices=args.choice or None, think=args.think)
     if args.json:
         print_event(answer, as_json=True)
     else:
-        print(answer.text)
+        print_line(answer.text)
     return 0

@@ -11,7 +11,7 @@ import time
 from typing import Any
 
 from edge_alm.cli.options import add_model_options, load_ears
-from edge_alm.errors import UsageError
+from edge_alm.cli.output import print_line
 from edge_alm.types import SAMPLE_RATE_HZ
 
 QUESTIONS = ("What was heard first?", "What was heard last?", "Was there any speech?")
@@ -34,15 +34,14 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print."""
-    import soundfile
+    from edge_alm.audio.file import AudioFile
 
     with load_ears(args, llm=not args.no_llm) as ears:
+        recording = AudioFile(args.source)
         cpu_s, wall_s = time.process_time(), time.perf_counter()
-        events = sum(1 for _ in ears.listen(args.source))
+        events = sum(1 for _ in ears.listen(recording))
         cpu_s, wall_s = time.process_time() - cpu_s, time.perf_counter() - wall_s
-        audio_s = soundfile.info(args.source).duration
-        if audio_s * SAMPLE_RATE_HZ < 1:
-            raise UsageError(f"source {args.source}", expected="a recording", got="no samples")
+        audio_s = recording.total_samples / SAMPLE_RATE_HZ
         report: dict[str, Any] = {
             "audio_s": round(audio_s, 2),
             "events": events,
@@ -50,14 +49,14 @@ def run(args: argparse.Namespace) -> int:
             "times_real_time": round(audio_s / wall_s, 1),
         }
         if not args.no_llm:
+            ears.settle()
             ttfts_ms = [ears.ask(question).ttft_ms for question in QUESTIONS]
             report["median_ttft_ms"] = round(statistics.median(ttfts_ms), 1)
         report["peak_rss_mb"] = round(_peak_rss_bytes() / 1e6, 1)
     if args.json:
-        print(json.dumps(report))
+        print_line(json.dumps(report))
     else:
-        for name, value in report.items():
-            print(f"{name:16} {value}")
+        print_line("\n".join(f"{name:16} {value}" for name, value in report.items()))
     return 0
 
 

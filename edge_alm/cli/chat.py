@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
 from edge_alm.cli.options import SOURCE_HELP, add_model_options, add_source_options, load_ears
-from edge_alm.cli.output import event_to_text, print_event
-from edge_alm.errors import EdgeAlmError, UsageError
-from edge_alm.types import Event
+from edge_alm.cli.output import event_to_text, print_event, print_line, print_notice
+from edge_alm.errors import EdgeAlmError, RemoteError, UsageError
+from edge_alm.types import Event, Fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PROMPT = "> "
+CLEAR_LINE = "\r\x1b[K"
 
 
 def add_parser(subparsers: Any) -> None:
@@ -24,12 +26,13 @@ def add_parser(subparsers: Any) -> None:
         "chat",
         help="talk with it while it listens",
         description="Type a question and a newline at any time; what is heard is printed in "
-        "between. The end of input (Ctrl-D) or /quit ends it, /reset forgets the scene.",
+        "between. The end of input (Ctrl-D) or /quit ends it, /reset forgets the scene. "
+        "Questions from a pipe about a recording wait for its end, unless --realtime is given.",
     )
     parser.add_argument("source", nargs="?", metavar="SOURCE", help=SOURCE_HELP)
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.add_argument(
-        "--quiet", action="store_true", help="do not print what is heard, only answers"
+        "--quiet", action="store_true", help="print no sounds and speech, only answers and faults"
     )
     add_source_options(parser)
     add_model_options(parser)
@@ -38,6 +41,8 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Listen on a thread, answer what comes in on standard input."""
+    from edge_alm.audio.source import open_source
+
     if args.source == "-":
         raise UsageError(
             "chat -",
@@ -46,11 +51,15 @@ def run(args: argparse.Namespace) -> int:
             hint="use a file or a microphone",
         )
     is_terminal = sys.stdin.isatty()
+    done = threading.Event()
     with load_ears(args, llm=True) as ears:
-        events = ears.listen(args.source, realtime=args.realtime, backend=args.backend)
-        listening = threading.Thread(target=_print_events, args=(events, args), daemon=True)
+        source = open_source(args.source, realtime=args.realtime, backend=args.backend)
+        events = ears.listen(source, realtime=args.realtime)
+        listening = threading.Thread(
+            target=_print_events, args=(events, args, is_terminal, done), daemon=True
+        )
         listening.start()
-        if not is_terminal and not args.realtime:
+        if not (is_terminal or args.realtime or source.live):
             # Questions from a pipe are about the recording, not about its first moment.
             listening.join()
         while (question := _read_question(is_terminal)) is not None:
@@ -58,11 +67,22 @@ def run(args: argparse.Namespace) -> int:
                 break
             if question == "/reset":
                 ears.reset()
-            elif question:
-                try:
-                    print_event(ears.ask(question, remember=True), as_json=args.json)
-                except UsageError as error:
-                    print(f"edge-alm: {error}", file=sys.stderr)
+                continue
+            if not question:
+                continue
+            try:
+                answer = ears.ask(question, remember=True)
+            except (UsageError, RemoteError) as error:
+                print_notice(str(error))
+                continue
+            if is_terminal and not args.json:
+                # The question is on the screen; a prompt may have come since.
+                sys.stderr.write(CLEAR_LINE)
+                sys.stderr.flush()
+                print_line(answer.text)
+            else:
+                print_event(answer, as_json=args.json)
+        done.set()
     return 0
 
 
@@ -71,15 +91,32 @@ def _read_question(is_terminal: bool) -> str | None:
         sys.stderr.write(PROMPT)
         sys.stderr.flush()
     line = sys.stdin.readline()
+    if is_terminal and not line:
+        sys.stderr.write("\n")  # Ctrl-D leaves the cursor behind the prompt
     return line.strip() if line else None
 
 
-def _print_events(events: Iterator[Event], args: argparse.Namespace) -> None:
-    try:
-        for event in events:
-            if args.json and not args.quiet:
-                print_event(event, as_json=True)
-            elif not args.quiet:
-                print(event_to_text(event), file=sys.stderr)
-    except EdgeAlmError as error:
-        print(f"edge-alm: {error}", file=sys.stderr)
+def _print_events(
+    events: Iterator[Event], args: argparse.Namespace, is_terminal: bool, done: threading.Event
+) -> None:
+    # The reader of the output has gone: the next answer meets that too, and ends the command.
+    with contextlib.suppress(BrokenPipeError):
+        try:
+            for event in events:
+                if done.is_set():
+                    return
+                if args.quiet and not isinstance(event, Fault):
+                    continue
+                if args.json:
+                    print_event(event, as_json=True)
+                else:
+                    _print_aside(event_to_text(event), is_terminal)
+        except EdgeAlmError as error:
+            print_notice(str(error))
+
+
+def _print_aside(text: str, is_terminal: bool) -> None:
+    """Beside the answers; on a terminal above the prompt, which is written anew."""
+    line = f"{CLEAR_LINE}{text}\n{PROMPT}" if is_terminal else f"{text}\n"
+    sys.stderr.write(line)
+    sys.stderr.flush()

@@ -5,11 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge_alm.cli.options import add_model_options, load_ears
+from edge_alm.cli.output import event_to_text, print_line, print_notice
+from edge_alm.errors import SourceError
 from edge_alm.questions import Question, is_right, read_questions, summarise
+from edge_alm.types import Fault
 
 if TYPE_CHECKING:
     from edge_alm.runtime import Ears
@@ -43,6 +47,11 @@ def run(args: argparse.Namespace) -> int:
     by_audio: dict[tuple[Path, ...], list[Question]] = {}
     for question in questions:
         by_audio.setdefault(question.audio, []).append(question)
+    for path in {path for audio in by_audio for path in audio}:
+        if not path.is_file():
+            raise SourceError(
+                f"{args.questions.name}: {path}", expected="a recording", got="no such file"
+            )
     results: list[tuple[Question, bool]] = []
     ttfts_ms: list[float] = []
     with load_ears(args, llm=True) as ears:
@@ -55,9 +64,11 @@ def run(args: argparse.Namespace) -> int:
                 ttfts_ms.append(answer.ttft_ms)
                 if args.json:
                     row = {"id": question.id, "text": answer.text, "choice": answer.choice}
-                    print(json.dumps({**row, "right": right}, ensure_ascii=False), flush=True)
+                    print_line(json.dumps({**row, "right": right}, ensure_ascii=False))
+                else:
+                    _show_progress(len(results), len(questions))
     summary = summarise(results, round(statistics.median(ttfts_ms), 1))
-    print(json.dumps(summary) if args.json else _to_table(summary))
+    print_line(json.dumps(summary, ensure_ascii=False) if args.json else _to_table(summary))
     return 0
 
 
@@ -67,8 +78,16 @@ def hear(ears: Ears, audio: tuple[Path, ...]) -> None:
     for path in audio:
         if len(audio) > 1:
             ears.begin_recording(path.name)
-        for _ in ears.listen(path):
-            pass
+        for event in ears.listen(path):
+            if isinstance(event, Fault):
+                print_notice(event_to_text(event))
+    ears.settle()  # a live ear would have had the time
+
+
+def _show_progress(done: int, total: int) -> None:
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r{done} of {total}" + ("\n" if done == total else ""))
+        sys.stderr.flush()
 
 
 def _to_table(summary: dict[str, Any]) -> str:

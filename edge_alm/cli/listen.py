@@ -47,6 +47,8 @@ def run(args: argparse.Namespace) -> int:
     """Listen until the source ends."""
     if args.ask and args.no_llm:
         raise UsageError("--ask", expected="a language model", got="--no-llm", hint="drop one")
+    if not all(question.strip() for question in args.ask):
+        raise UsageError("--ask", expected="a question", got="none")
     with load_ears(args, llm=bool(args.ask)) as ears:
         events = ears.listen(
             args.source, watch=args.watch, realtime=args.realtime, backend=args.backend

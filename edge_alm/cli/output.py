@@ -2,15 +2,49 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
+from edge_alm.errors import EdgeAlmError
 from edge_alm.types import Answer, Event, Fault, Lost, Sound, Speech, Watch, event_to_json
 
 
+class OutputError(EdgeAlmError):
+    """What was to be printed cannot be written."""
+
+    code = "output"
+
+
 def print_event(event: Event, *, as_json: bool) -> None:
-    """Write one whole line at once, so that a stop never leaves half of one."""
-    sys.stdout.write((event_to_json(event) if as_json else event_to_text(event)) + "\n")
-    sys.stdout.flush()
+    """Write an event as one line (an answer for people: as two).
+
+    Raises:
+        OutputError, BrokenPipeError: as :func:`print_line`.
+    """
+    print_line(event_to_json(event) if as_json else event_to_text(event))
+
+
+def print_line(text: str) -> None:
+    """Write whole lines at once, so that a stop never leaves half of one.
+
+    Raises:
+        BrokenPipeError: the reader has gone.
+        OutputError: the disk is full, or the like.
+    """
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(
+            "standard output", expected="to write to it", got=os.strerror(error.errno or 0)
+        ) from error
+
+
+def print_notice(text: str) -> None:
+    """A line for the person at the terminal, beside what the command prints."""
+    print(f"edge-alm: {text}", file=sys.stderr)
 
 
 def event_to_text(event: Event) -> str:
