@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -59,8 +60,8 @@ def folder(models: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def transcriber(folder: Path) -> Transcriber:
-    pytest.importorskip("ctranslate2", reason="the extra asr is not installed")
+def transcriber(folder: Path, require: Callable[[object, str], None]) -> Transcriber:
+    require("ctranslate2", "the extra asr is not installed")
     return WhisperTranscriber(folder)
 
 
