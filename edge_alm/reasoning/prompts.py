@@ -57,7 +57,7 @@ SYSTEM = (
 )
 OPENING = "Sounds heard:\n"
 THOUGHT_START = "Heard in order:"
-THOUGHT_END = "\nAnswer: "
+THOUGHT_END = "\n"
 NOTHING_HEARD = "Nothing was heard yet.\n"
 
 

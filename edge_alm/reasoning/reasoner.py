@@ -142,7 +142,6 @@ class LocalReasoner:
                     got=str(self._projector.n_out),
                 )
             self._chat = chat_format(self._llama.chat_template)
-            self._end_token = self._llama.tokenize(self._chat.end, special=True)[0]
             self._scene = SceneMemory(self._llama, pinned_prompt(self._chat))
         except BaseException:
             self._llama.close()
@@ -198,28 +197,38 @@ class LocalReasoner:
     ) -> Answer:
         """See :class:`Reasoner`.
 
-        With choices the confidence is the softmax of their scores, else the geometric mean
-        of the answer's token probabilities.
+        A choice's score is what the scene adds to its log likelihood: with the scene less
+        without. On 64 made questions the better of the two with each of nine prompts (0.58 to
+        0.64 right; the mean log likelihood alone 0.50 to 0.58). Confidence is the softmax of the
+        scores; for a free answer the geometric mean of its tokens' probabilities.
         """
         watch = Stopwatch()
         options = check_question(question, choices)
         with self._open() as scene:
             scene.flush(cancelled)
             _give_up_if(cancelled)
-            tail = self._tail(question, ongoing, now_s)
+            lines = ongoing_lines(ongoing, now_s)
+            if scene.is_empty and not lines:
+                lines = NOTHING_HEARD
             with scene.fork() as end:
                 turn = _Turn(scene, self._llama, end, cancelled, watch, on_text or _drop)
-                turn.read(tail)
+                turn.read(self._tail(lines, question))
                 if think:
                     turn.read(scene.tokenize([Part(THOUGHT_START)]))
                     turn.write(MAX_THOUGHT_TOKENS, stop="\n")
                     turn.read(scene.tokenize([Part(THOUGHT_END)]))
                 if options:
-                    scores = turn.score([option.lower() for option in options], self._end_token)
-                    text, confidence = pick(options, scores)
-                    turn.tell(text)
+                    heard = turn.score(options)
                 else:
                     text, confidence = turn.write(MAX_ANSWER_TOKENS)
+            if options:
+                with scene.fork(blank=True) as end:
+                    blank = _Turn(scene, self._llama, end, cancelled, watch, _drop)
+                    blank.read(self._tail(NOTHING_HEARD, question))
+                    unheard = blank.score(options)
+                watch.first()
+                text, confidence = pick(options, np.subtract(heard, unheard))
+                turn.tell(text)
             if remember:
                 scene.append(scene.tokenize(turn_prompt(self._chat, question, text)))
         return Answer(
@@ -231,11 +240,8 @@ class LocalReasoner:
             total_ms=watch.now_ms(),
         )
 
-    def _tail(self, question: str, ongoing: Sequence[Sound], now_s: float | None) -> list[int]:
-        """Tokens from the end of the held scene to where the answer begins."""
-        lines = ongoing_lines(ongoing, now_s)
-        if self._scene.is_empty and not lines:
-            lines = NOTHING_HEARD
+    def _tail(self, lines: str, question: str) -> list[int]:
+        """Tokens from the end of what is held to where the answer begins."""
         tokens = self._scene.tokenize([Part(lines), *question_prompt(self._chat, question)])
         room = self._scene.reserved_tokens - MAX_THOUGHT_TOKENS - MAX_ANSWER_TOKENS
         if len(tokens) > room:
@@ -329,39 +335,36 @@ class _Turn:
         self.tell(rest)
         return (text + rest).strip(), math.exp(total / n)
 
-    def score(self, options: Sequence[str], end_token: int) -> list[float]:
-        """Mean log probability of each option's tokens and of the turn ending there."""
-        tokens = [self._llama.tokenize(option)[:MAX_ANSWER_TOKENS] for option in options]
+    def score(self, options: Sequence[str]) -> list[float]:
+        """Log probability of each option, in lower case as the scene is."""
+        tokens = [self._llama.tokenize(option.lower())[:MAX_ANSWER_TOKENS] for option in options]
         scores: list[float] = []
         for group in batches(tokens, self._llama.n_batch, self._llama.n_seq_max - SCRATCH):
             _give_up_if(self._cancelled)
-            scores += self._score_group(group, end_token)
-        self._watch.first()
+            scores += self._score_group(group)
         return scores
 
-    def _score_group(self, group: Sequence[list[int]], end_token: int) -> list[float]:
+    def _score_group(self, group: Sequence[list[int]]) -> list[float]:
         """As :meth:`score`, in one native call: each option in a fork of its own."""
         sequences = range(SCRATCH, SCRATCH + len(group))
         for sequence in sequences:
             self._llama.fork(QUESTION, sequence)
         try:
+            # The last token is not run: nothing after it is asked for.
             rows = self._llama.decode(
-                [token for option in group for token in option],
-                [self._end + i for option in group for i in range(len(option))],
-                [s for s, option in zip(sequences, group, strict=True) for _ in option],
-                [True] * sum(map(len, group)),
+                [token for option in group for token in option[:-1]],
+                [self._end + i for option in group for i in range(len(option) - 1)],
+                [s for s, option in zip(sequences, group, strict=True) for _ in option[:-1]],
+                [True] * sum(len(option) - 1 for option in group),
             )
         finally:
             for sequence in sequences:
                 self._llama.remove(sequence)
-        first = log_softmax(self._logits)
-        scores = []
-        for option in group:
-            after, rows = log_softmax(rows[: len(option)]), rows[len(option) :]
-            steps = [first, *after]
-            follows = [*option, end_token]
-            scores.append(float(np.mean([step[t] for step, t in zip(steps, follows, strict=True)])))
-        return scores
+        first, later = log_softmax(self._logits), iter(log_softmax(rows))
+        return [
+            float(first[option[0]]) + sum(float(next(later)[token]) for token in option[1:])
+            for option in group
+        ]
 
 
 def check_question(question: str, choices: Sequence[str] | None) -> list[str]:
@@ -380,10 +383,10 @@ def check_question(question: str, choices: Sequence[str] | None) -> list[str]:
     return options
 
 
-def pick(options: Sequence[str], scores: Sequence[float]) -> tuple[str, float]:
+def pick(options: Sequence[str], scores: Sequence[float] | NDArray[Any]) -> tuple[str, float]:
     """The option with the highest score, and its share in the softmax of all."""
     shares = np.exp(log_softmax(np.asarray(scores)))
-    best = int(np.argmax(shares))
+    best = int(np.argmax(scores))
     return options[best], float(shares[best])
 
 

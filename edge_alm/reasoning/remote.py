@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import http
 import http.client
 import json
@@ -53,9 +54,11 @@ class RemoteReasoner:
 
     The scene is kept here as text and sent with each question to ``/chat/completions``, streamed.
     With choices the server's ``/completions`` is asked for the likelihood of each (``echo`` with
-    ``logprobs``, as llama.cpp's Python server and vLLM give it); a server that cannot is asked in
-    the chat to name one, and its words are matched. Choices are sorted first, so that their given
-    order cannot matter.
+    ``logprobs``, as vLLM gives it), with the scene less without. A server that cannot is asked in
+    the chat to name one, and the closest is taken: llama.cpp's server echoes no likelihoods, and
+    llama-cpp-python's (0.3.36) gives each token's after the token instead of before it. Choices
+    are sorted first, so that their given order cannot matter. What the server tells no
+    probability of (its chat) has confidence 0.
 
     Args:
         base_url: ``http://host:port/v1``.
@@ -127,7 +130,8 @@ class RemoteReasoner:
         options = check_question(question, choices)
         tell = on_text or (lambda _text: None)
         with self._lock:
-            messages = self._messages(one_line(question), ongoing, now_s)
+            heard = "".join(self._lines) + ongoing_lines(ongoing, now_s) or NOTHING_HEARD
+            messages = _messages(heard, self._turns, question)
         if think:
             order = "List in order what was heard, in one line."
             thought, _ = self._chat(
@@ -140,13 +144,14 @@ class RemoteReasoner:
             tell("\n")
             messages[-1]["content"] += f"\nHeard in order: {thought}"
         if options:
-            text, confidence = self._choose(messages, options, cancelled, watch)
+            blank = _messages(NOTHING_HEARD, (), question)
+            text, confidence = self._choose(messages, blank, options, cancelled, watch)
             tell(text)
         else:
             text, confidence = self._chat(messages, MAX_ANSWER_TOKENS, tell, cancelled, watch)
         if remember:
             with self._lock:
-                self._turns += [_user(f"Question: {one_line(question)}"), _assistant(text)]
+                self._turns += [_user(f"Question: {defuse(one_line(question))}"), _assistant(text)]
         return Answer(
             question=question,
             text=text,
@@ -155,22 +160,6 @@ class RemoteReasoner:
             ttft_ms=watch.first_ms,
             total_ms=watch.now_ms(),
         )
-
-    def _messages(
-        self, question: str, ongoing: Sequence[Sound], now_s: float | None
-    ) -> list[dict[str, str]]:
-        heard = "".join(self._lines) + ongoing_lines(ongoing, now_s) or NOTHING_HEARD
-        scene = defuse(f"{OPENING}{heard}")
-        if not self._turns:
-            last = [_user(f"{scene}Question: {defuse(question)}")]
-        else:
-            first, *rest = self._turns
-            last = [
-                _user(f"{scene}{first['content']}"),
-                *rest,
-                _user(f"Question: {defuse(question)}"),
-            ]
-        return [{"role": "system", "content": SYSTEM}, *last]
 
     def _chat(
         self,
@@ -195,13 +184,17 @@ class RemoteReasoner:
     def _choose(
         self,
         messages: list[dict[str, str]],
+        blank: list[dict[str, str]],
         options: Sequence[str],
         cancelled: Callable[[], bool],
         watch: Stopwatch,
     ) -> tuple[str, float]:
         if self._scores_text is not False:
             try:
-                scores = [self._score(messages, option, cancelled) for option in options]
+                scores = [
+                    self._score(messages, option, cancelled) - self._score(blank, option, cancelled)
+                    for option in options
+                ]
                 self._scores_text = True
                 watch.first()
                 return pick(options, scores)
@@ -217,12 +210,14 @@ class RemoteReasoner:
     def _score(
         self, messages: list[dict[str, str]], option: str, cancelled: Callable[[], bool]
     ) -> float:
-        """Mean log probability of the option's tokens after the conversation as plain text."""
+        """Log probability of the option's tokens after the conversation as plain text."""
         prefix = "\n\n".join(message["content"] for message in messages) + "\nAnswer:"
         body = self._body(prompt=f"{prefix} {option.lower()}", max_tokens=1, echo=True, logprobs=1)
         try:
             reply = self._server.post("/completions", body, cancelled)
             logprobs = _field(reply, "choices", list)[0]["logprobs"]
+            if logprobs["token_logprobs"][0] is not None:
+                raise ValueError("a likelihood for the first token, which nothing precedes")
             pairs = zip(logprobs["text_offset"], logprobs["token_logprobs"], strict=True)
             end = len(prefix) + 1 + len(option)
             values = [float(value) for offset, value in pairs if len(prefix) <= offset < end]
@@ -232,7 +227,7 @@ class RemoteReasoner:
             raise _CannotScoreError("likelihood") from error
         if not values:
             raise _CannotScoreError("likelihood")
-        return math.fsum(values) / len(values)
+        return math.fsum(values)
 
     def _body(self, **fields: Any) -> dict[str, Any]:
         if self._model is None:
@@ -252,17 +247,29 @@ class RemoteReasoner:
         """Nothing is held open between questions."""
 
 
+def _messages(heard: str, turns: Sequence[dict[str, str]], question: str) -> list[dict[str, str]]:
+    """The conversation so far; the scene stands in the user's first turn."""
+    users = [*turns, _user(f"Question: {defuse(one_line(question))}")]
+    first = _user(f"{defuse(OPENING + heard)}{users[0]['content']}")
+    return [{"role": "system", "content": SYSTEM}, first, *users[1:]]
+
+
 def match(options: Sequence[str], reply: str) -> str:
-    """The option that a reply names: the one it equals, else the longest one it contains.
+    """The option that a reply names, the longest if several; else the most similar one.
 
     Raises:
-        RemoteError: it names none.
+        RemoteError: an empty reply.
     """
     said = reply.casefold().strip(" \t\n.\"'")
-    named = [o for o in options if o.casefold() in said]
-    if not named:
-        raise RemoteError("answer", expected=f"one of {', '.join(options)}", got=repr(reply[:80]))
-    return max(named, key=lambda o: (o.casefold() == said, len(o)))
+    if not said:
+        raise RemoteError("answer", expected=f"one of {', '.join(options)}", got="nothing")
+
+    def closeness(option: str) -> tuple[bool, int, float]:
+        named = option.casefold() in said
+        similar = difflib.SequenceMatcher(None, option.casefold(), said, autojunk=False).ratio()
+        return named, len(option) if named else 0, similar
+
+    return max(options, key=closeness)
 
 
 def defuse(text: str) -> str:

@@ -1,5 +1,6 @@
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,7 +44,7 @@ def _one_by_one(w: dict[str, NDArray[np.float32]], x: NDArray[np.float32]) -> li
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
 def test_equals_a_plain_loop(tmp_path: Path, dtype: type) -> None:
     rng = np.random.default_rng(0)
-    weights = {name: w.astype(dtype) for name, w in _weights(rng).items()}
+    weights: dict[str, Any] = {name: w.astype(dtype) for name, w in _weights(rng).items()}
     np.savez(tmp_path / "p.npz", **weights)
     x = rng.normal(size=(4, N_IN), scale=3.0).astype(np.float32)
     projector = Projector(tmp_path / "p.npz")
@@ -54,7 +55,7 @@ def test_equals_a_plain_loop(tmp_path: Path, dtype: type) -> None:
 
 
 def test_refuses_what_does_not_fit(tmp_path: Path) -> None:
-    weights = _weights(np.random.default_rng(0))
+    weights: dict[str, Any] = dict(_weights(np.random.default_rng(0)))
     np.savez(tmp_path / "good.npz", **weights)
     with pytest.raises(UsageError, match="shape"):
         Projector(tmp_path / "good.npz")(np.zeros((1, N_IN + 1), np.float32))

@@ -132,7 +132,9 @@ def test_taking_waits_for_what_is_put_and_no_longer() -> None:
 def test_producers_from_many_threads() -> None:
     queue = SceneQueue(16)
     threads = [
-        threading.Thread(target=lambda: [_put(queue, "h", 1.0) for _ in range(200)])
+        threading.Thread(
+            target=queue.put_embeddings, args=(np.zeros((200, 4), np.float32), 0.0, 200.0)
+        )
         for _ in range(4)
     ]
     for thread in threads:
