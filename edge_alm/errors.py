@@ -35,7 +35,8 @@ class EdgeAlmError(Exception):
             if value
         )
         line = f"{self.what}: {found}" if found else self.what
-        return f"{line}; {self.hint}" if self.hint else line
+        # A file's name, or what a library says, may hold line breaks.
+        return " ".join((f"{line}; {self.hint}" if self.hint else line).splitlines())
 
 
 class UsageError(EdgeAlmError):

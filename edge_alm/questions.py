@@ -29,6 +29,7 @@ class Question:
     question: str
     choices: tuple[str, ...] | None
     answer: str
+    """With choices: one of them, word for word."""
     skill: str
     task: str | None = None
     difficulty: str | None = None
@@ -63,13 +64,15 @@ def read_questions(path: Path) -> list[Question]:
 
 def normalise(text: str) -> str:
     """Lower case, no punctuation, single spaces, no article in front."""
-    words = re.findall(r"[a-z0-9]+", text.lower())
+    words = re.findall(r"[^\W_]+", text.lower())
     return " ".join(words[1:] if words[:1] in (["a"], ["an"], ["the"]) else words)
 
 
 def is_right(question: Question, text: str, choice: str | None) -> bool:
     """Whether an answer is the right one; a free answer has to match after normalising."""
-    return normalise(text if choice is None else choice) == normalise(question.answer)
+    if choice is not None:
+        return choice == question.answer  # "C# minor" and "C minor" are two choices
+    return normalise(text) == normalise(question.answer)
 
 
 def summarise(results: Iterable[tuple[Question, bool]], median_ttft_ms: float) -> dict[str, Any]:
@@ -110,12 +113,13 @@ def _from_ours(path: Path, where: str, entry: Any) -> Question:
     names = [audio] if isinstance(audio, str) else audio
     if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
         raise _wrong(path, f'{where}: "audio" a path or a list of paths', repr(audio))
+    choices = _choices(path, where, values.get("choices"))
     return Question(
         str(values["id"]),
         tuple(path.parent / name for name in names),
-        str(values["question"]),
-        _choices(path, where, values.get("choices"), str(values["answer"])),
-        str(values["answer"]),
+        _text(path, where, values, "question"),
+        choices,
+        _answer(path, where, values, choices),
         str(values["skill"]),
     )
 
@@ -123,26 +127,47 @@ def _from_ours(path: Path, where: str, entry: Any) -> Question:
 def _from_mmau(path: Path, where: str, entry: Any) -> Question:
     values = _fields(path, where, entry, ("id", "audio_id", "question", "choices", "answer"))
     task, difficulty = values.get("task"), values.get("difficulty")
+    choices = _choices(path, where, values["choices"])
     return Question(
         str(values["id"]),
         (path.parent / str(values["audio_id"]),),
-        str(values["question"]),
-        _choices(path, where, values["choices"], str(values["answer"])),
-        str(values["answer"]),
+        _text(path, where, values, "question"),
+        choices,
+        _answer(path, where, values, choices),
         str(values.get("sub-category") or values.get("category") or task or "all"),
         None if task is None else str(task),
         None if difficulty is None else str(difficulty),
     )
 
 
-def _choices(path: Path, where: str, choices: Any, answer: str) -> tuple[str, ...] | None:
+def _choices(path: Path, where: str, choices: Any) -> tuple[str, ...] | None:
     if choices is None:
         return None
     if not isinstance(choices, list) or not all(isinstance(c, str) for c in choices):
         raise _wrong(path, f'{where}: "choices" a list of texts or null', repr(choices))
-    if normalise(answer) not in map(normalise, choices):
-        raise _wrong(path, f"{where}: the answer among the choices", repr(answer))
+    if len(set(choices)) < 2 or not all(choice.strip() for choice in choices):
+        raise _wrong(path, f"{where}: two or more different choices", repr(choices))
     return tuple(choices)
+
+
+def _answer(
+    path: Path, where: str, values: Mapping[str, Any], choices: tuple[str, ...] | None
+) -> str:
+    """The answer; with choices the one that it equals, or else the first that is like it."""
+    answer = _text(path, where, values, "answer")
+    if choices is None or answer in choices:
+        return answer
+    for choice in choices:
+        if normalise(choice) == normalise(answer):
+            return choice
+    raise _wrong(path, f"{where}: the answer among the choices", repr(answer))
+
+
+def _text(path: Path, where: str, values: Mapping[str, Any], key: str) -> str:
+    text = str(values[key])
+    if not text.strip():
+        raise _wrong(path, f"{where}: {key} a text", repr(text))
+    return text
 
 
 def _fields(path: Path, where: str, entry: Any, needed: tuple[str, ...]) -> Mapping[str, Any]:

@@ -1,0 +1,48 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_alm import errors
+from edge_alm.errors import EdgeAlmError, SourceError, missing_extra
+
+CLASSES: list[type[EdgeAlmError]] = [EdgeAlmError, *EdgeAlmError.__subclasses__()]
+
+
+def test_an_error_says_what_expected_got_and_the_mend() -> None:
+    error = SourceError("a.ogg", expected="audio", got="a directory", hint="name a file")
+    assert str(error) == "a.ogg: expected audio, got a directory; name a file"
+
+
+@pytest.mark.parametrize(
+    ("parts", "line"),
+    [
+        ({}, "a.ogg"),
+        ({"got": "nothing"}, "a.ogg: got nothing"),
+        ({"expected": "audio"}, "a.ogg: expected audio"),
+        ({"hint": "try again"}, "a.ogg; try again"),
+    ],
+)
+def test_what_is_not_known_is_left_out(parts: dict[str, str], line: str) -> None:
+    assert str(SourceError("a.ogg", **parts)) == line
+
+
+@given(st.text(), st.text(), st.text(), st.text())
+def test_it_is_always_one_line(what: str, expected: str, got: str, hint: str) -> None:
+    line = str(EdgeAlmError(what, expected=expected, got=got, hint=hint))
+    assert len(line.splitlines()) <= 1
+
+
+def test_programs_can_tell_them_apart() -> None:
+    codes = [cls.code for cls in CLASSES]
+    assert len(set(codes)) == len(codes)
+    for name in vars(errors):
+        if name.endswith("Error"):
+            assert issubclass(getattr(errors, name), EdgeAlmError)
+
+
+@pytest.mark.parametrize(
+    ("extra", "hint"),
+    [("asr", "pip install 'edge-alm[asr]'"), ("", "pip install edge-alm")],
+)
+def test_a_missing_package_names_the_command(extra: str, hint: str) -> None:
+    assert missing_extra(extra, "x").hint == hint
