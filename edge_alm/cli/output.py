@@ -52,9 +52,9 @@ def event_to_text(event: Event) -> str:
     if isinstance(event, Sound):
         if event.state == "start":
             return f"{event.start:8.2f}           {event.label} ({event.confidence:.2f})"
-        return f"{event.start:8.2f} - {event.end:7.2f} {event.label} ends"
+        return f"{event.start:8.2f} -{event.end:8.2f} {event.label} ends"
     if isinstance(event, Speech):
-        return f'{event.start:8.2f} - {event.end:7.2f} "{event.text}"'
+        return f'{event.start:8.2f} -{event.end:8.2f} "{event.text}"'
     if isinstance(event, Watch):
         return f"{event.start:8.2f}           >>> {event.query}: {event.label}"
     if isinstance(event, Lost):
