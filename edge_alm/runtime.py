@@ -23,7 +23,7 @@ from types import TracebackType
 
 from edge_alm.audio.source import open_source
 from edge_alm.errors import UsageError, missing_extra
-from edge_alm.hearing.audioset import ontology
+from edge_alm.hearing.audioset import ontology, voice_labels
 from edge_alm.hearing.encoder import Hop, HopEncoder, Yamnet
 from edge_alm.hearing.gate import SoundGate
 from edge_alm.hearing.logmel import LogMel
@@ -40,6 +40,7 @@ from edge_alm.hearing.transcription import (
 from edge_alm.hearing.vad import SileroVad
 from edge_alm.hearing.watch import NameMatcher, Watcher
 from edge_alm.models.bundle import Bundle, load_bundle
+from edge_alm.native import keep_heap_small
 from edge_alm.pipeline import Pipeline
 from edge_alm.reasoning.reasoner import LocalReasoner, Reasoner
 from edge_alm.reasoning.remote import RemoteReasoner
@@ -69,6 +70,8 @@ class Ears:
         self._encoder = Yamnet(bundle.encoder, bundle.labels)
         self._log_mel = LogMel()
         self._matcher = NameMatcher(self._encoder.labels)
+        self._spoken = ontology().descendants("Speech") | {"Speech"}
+        self._voices = [i for i, v in enumerate(self._encoder.labels) if v in voice_labels()]
         self._transcriber: Transcriber | None = None
         self._source: Source | None = None
         self._ongoing: tuple[Sound, ...] = ()
@@ -203,6 +206,11 @@ class Ears:
         finally:
             given_up.set()  # Ctrl-C in an interactive session must not leave it at work
 
+    def flush(self) -> None:
+        """Wait until all that was heard is in the language model's context."""
+        if self._mind:
+            self._mind.call(lambda reasoner: reasoner.flush()).result()
+
     def reset(self) -> None:
         """Forget the scene.
 
@@ -252,9 +260,14 @@ class Ears:
     ) -> Pipeline:
         tracker = Tracker(self._encoder.labels, read_thresholds(), ontology())
         hops = HopEncoder(self._encoder, self._log_mel)
-        sound = SoundEar(SoundGate(), hops, tracker, watcher, keep)
         vad, segmenter = SileroVad(self._bundle.vad), SpeechSegmenter()
-        return Pipeline(SpeechEar(vad, segmenter, transcription), sound)
+        speech = SpeechEar(vad, segmenter, transcription, self._voices)
+
+        def on_hop(hop: Hop) -> None:
+            speech.hear_hop(hop)
+            keep(hop)
+
+        return Pipeline(speech, SoundEar(SoundGate(), hops, tracker, watcher, on_hop))
 
     def _listen(self, source: Source, watcher: Watcher, *, waits: bool) -> Iterator[Event]:
         """Events of a source, which is closed at the end; one that ``waits`` loses nothing."""
@@ -291,10 +304,16 @@ class Ears:
                     continue
                 faults.add(event)
             if self._mind:
-                self._mind.scene.put_event(event)
-                self._ongoing = pipeline.ongoing()
+                self._ongoing = tuple(s for s in pipeline.ongoing() if self._is_news(s))
+                if self._is_news(event):
+                    self._mind.scene.put_event(event)
                 self._hold_back(self._mind, waits)
             yield _stamp(event, source.started_unix)
+
+    def _is_news(self, event: Event) -> bool:
+        """Whether the scene needs it: that someone spoke is told by what was said."""
+        told = self._bundle.transcriber is not None
+        return not (told and isinstance(event, Sound) and event.label in self._spoken)
 
     def _keep_hop(self, hop: Hop, *, waits: bool) -> None:
         start_s, self._heard_s = to_seconds(hop.start), to_seconds(hop.end)
@@ -330,6 +349,7 @@ def load(
     """
     address = llm if isinstance(llm, str) else None
     own_model = llm is True
+    keep_heap_small()
     found = load_bundle(bundle, language_model=own_model, transcriber=transcribe)
     if found.language_model is not None and not _is_installed("llama_cpp"):
         raise missing_extra("llm", "llama-cpp-python")

@@ -109,7 +109,8 @@ def active_span(samples: Audio) -> tuple[int, int]:
 def make_room(samples: int) -> Audio:
     spectrum = np.fft.rfft(np.random.default_rng(0).standard_normal(samples))
     noise = np.fft.irfft(spectrum / np.maximum(np.fft.rfftfreq(samples, 1 / RATE_HZ), 20), samples)
-    return (noise / np.sqrt(np.mean(noise**2)) * 10 ** (ROOM_DB / 20)).astype(np.float32)
+    noise *= 10 ** (ROOM_DB / 20) / np.sqrt(np.mean(noise**2))
+    return np.asarray(noise, dtype=np.float32)
 
 
 def main() -> None:

@@ -86,6 +86,14 @@ class Ontology:
         return frozenset(found - {label})
 
 
+VOICE_ROOTS = ("Speech", "Shout", "Screaming", "Whispering", "Singing")
+
+
+def voice_labels() -> frozenset[str]:
+    """The classes that people make with their voices, and in which words may be."""
+    return frozenset(VOICE_ROOTS).union(*(ontology().descendants(root) for root in VOICE_ROOTS))
+
+
 @cache
 def ontology() -> Ontology:
     """AudioSet's hierarchy over YAMNet's classes."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from edge_alm.errors import ModelBrokenError, missing_extra
 from edge_alm.models.onnx_file import check_onnx
+from edge_alm.native import return_freed_memory
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -34,7 +35,9 @@ def open_session(path: Path) -> onnxruntime.InferenceSession:
     options.log_severity_level = _ERROR
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"]
+        )
     except Exception as error:  # onnxruntime's own exceptions share no public base
         raise ModelBrokenError(
             str(path),
@@ -42,3 +45,5 @@ def open_session(path: Path) -> onnxruntime.InferenceSession:
             got=str(error).splitlines()[0],
             hint="edge-alm models verify",
         ) from error
+    return_freed_memory()
+    return session

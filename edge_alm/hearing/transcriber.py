@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
 import os
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from edge_alm.errors import ModelBrokenError, missing_extra
 from edge_alm.models.ctranslate2_folder import check_ctranslate2
+from edge_alm.native import return_freed_memory
 from edge_alm.types import SAMPLE_RATE_HZ, Samples
 
 _MEL_BANDS = 80
@@ -80,7 +80,7 @@ class WhisperTranscriber:
             raise missing_extra("asr", "ctranslate2", str(error)) from error
         if spec != "WhisperSpec":
             raise _broken(folder, f"a {spec}")
-        _release_free_memory()
+        return_freed_memory()
         self._storage_view = ctranslate2.StorageView
         try:
             self._model = ctranslate2.models.Whisper(
@@ -108,7 +108,7 @@ class WhisperTranscriber:
             return_scores=True,
             return_no_speech_prob=True,
         )[0]
-        _release_free_memory()
+        return_freed_memory()
         tokens = result.sequences[0]
         # CTranslate2's score is the mean over the tokens without the one that ends the text.
         confidence = math.exp(min(result.scores[0], 0.0)) if tokens else 0.0
@@ -199,17 +199,6 @@ def _token_bytes() -> dict[str, int]:
     printable = {*range(33, 127), *range(161, 173), *range(174, 256)}
     others = [byte for byte in range(256) if byte not in printable]
     return {chr(b): b for b in printable} | {chr(256 + i): b for i, b in enumerate(others)}
-
-
-def _release_free_memory() -> None:
-    """Hand freed memory back to the system; 3 ms.
-
-    glibc keeps what CTranslate2 frees: 199 MB resident and growing with VAD and encoder
-    beside it, 166 MB with this.
-    """
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:  # other C libraries
-        trim(0)
 
 
 def _broken(folder: Path, got: str) -> ModelBrokenError:
