@@ -1,0 +1,71 @@
+"""From a sound server to events: what is played into a room is heard as from a file."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Require
+from pulse import SoundServer, missing
+
+DATA = Path(__file__).resolve().parent.parent / "data"
+MODULES = {"sounddevice": "sounddevice", "pyaudio": "pyaudio"}
+CLEAR = ("Toilet flush", "Caw")
+
+
+def listen(*words: str, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "edge_alm", "listen", "--json", "--no-llm", *words],
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+def summary(events: list[dict[str, Any]]) -> dict[str, tuple[float, float]]:
+    """Start and end of what is clear enough not to depend on where the hops happen to fall."""
+    return {
+        event.get("label") or event["text"]: (event["start"], event["end"])
+        for event in events
+        if (event["type"] == "sound" and event["state"] == "end" and event["label"] in CLEAR)
+        or event["type"] == "speech"
+    }
+
+
+@pytest.mark.parametrize("backend", ["sounddevice", "pyaudio"])
+def test_a_microphone_hears_what_a_file_gives(require: Require, models: Path, backend: str) -> None:
+    lacking = missing()
+    require(not lacking, f"system packages: {lacking}")
+    require(MODULES[backend], f"the package {backend}")
+    scene = DATA / "home.flac"
+    of_file = listen(str(scene))
+    expected = summary(
+        [json.loads(line) for line in of_file.communicate(timeout=120)[0].splitlines()]
+    )
+    assert len(expected) == 4, expected
+    with SoundServer() as server:
+        ears = listen("mic:room", "--backend", backend, env=server.env)
+        time.sleep(8.0)  # a null sink needs 2 s to deliver its first block; loading the rest
+        player = server.play(scene)
+        assert player.wait(timeout=90) == 0
+        time.sleep(3.0)
+        ears.send_signal(signal.SIGINT)
+        printed = ears.communicate(timeout=30)[0]
+    events = [json.loads(line) for line in printed.splitlines()]
+    assert not [event for event in events if event["type"] in ("lost", "fault")]
+    assert all("at_unix" in event for event in events)
+    heard = summary(events)
+    assert heard.keys() == expected.keys()
+    assert {"Breaking", "Shatter"} & {event.get("label") for event in events}
+    # One delay for all: when playing began on the microphone's clock.
+    delays_s = [heard[what][0] - expected[what][0] for what in expected]
+    assert max(delays_s) - min(delays_s) < 0.25, delays_s
+    for what, (start, end) in expected.items():
+        assert heard[what][1] - heard[what][0] == pytest.approx(end - start, abs=0.5), what
