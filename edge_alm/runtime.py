@@ -73,6 +73,7 @@ class Ears:
         self._spoken = ontology().descendants("Speech") | {"Speech"}
         self._voices = [i for i, v in enumerate(self._encoder.labels) if v in voice_labels()]
         self._transcriber: Transcriber | None = None
+        self._tells_speech = bundle.transcriber is not None
         self._source: Source | None = None
         self._ongoing: tuple[Sound, ...] = ()
         self._heard_s = 0.0
@@ -142,15 +143,6 @@ class Ears:
         """Tell the scene that what is heard next is another recording."""
         self._require_mind().call(lambda reasoner: reasoner.begin_recording(name)).result()
 
-    def settle(self) -> None:
-        """Wait until the model has taken in all that was heard, as it has when it hears live.
-
-        Raises:
-            UsageError: no language model.
-            EdgeAlmError: the language model cannot be loaded.
-        """
-        self._require_mind().call(lambda reasoner: reasoner.flush()).result()
-
     def ask(
         self,
         question: str,
@@ -207,7 +199,12 @@ class Ears:
             given_up.set()  # Ctrl-C in an interactive session must not leave it at work
 
     def flush(self) -> None:
-        """Wait until all that was heard is in the language model's context."""
+        """Wait until all that was heard is in the language model's context, as it is live.
+
+        Raises:
+            ClosedError: the ears are closed.
+            EdgeAlmError: the language model cannot be loaded.
+        """
         if self._mind:
             self._mind.call(lambda reasoner: reasoner.flush()).result()
 
@@ -252,7 +249,9 @@ class Ears:
         if self._transcriber is None:
             if self._bundle.transcriber is None:
                 raise UsageError("speech", expected="a transcriber", got="a bundle without one")
+            self._tells_speech = False  # unless the next line succeeds
             self._transcriber = WhisperTranscriber(self._bundle.transcriber)
+            self._tells_speech = True
         return self._transcriber
 
     def _make_pipeline(
@@ -312,8 +311,8 @@ class Ears:
 
     def _is_news(self, event: Event) -> bool:
         """Whether the scene needs it: that someone spoke is told by what was said."""
-        told = self._bundle.transcriber is not None
-        return not (told and isinstance(event, Sound) and event.label in self._spoken)
+        is_speech = isinstance(event, Sound) and event.label in self._spoken
+        return not (is_speech and self._tells_speech)
 
     def _keep_hop(self, hop: Hop, *, waits: bool) -> None:
         start_s, self._heard_s = to_seconds(hop.start), to_seconds(hop.end)

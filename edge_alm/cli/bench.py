@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
             "times_real_time": round(audio_s / wall_s, 1),
         }
         if not args.no_llm:
-            ears.settle()
+            ears.flush()
             ttfts_ms = [ears.ask(question).ttft_ms for question in QUESTIONS]
             report["median_ttft_ms"] = round(statistics.median(ttfts_ms), 1)
         report["peak_rss_mb"] = round(_peak_rss_bytes() / 1e6, 1)

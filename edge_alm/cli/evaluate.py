@@ -81,7 +81,7 @@ def hear(ears: Ears, audio: tuple[Path, ...]) -> None:
         for event in ears.listen(path):
             if isinstance(event, Fault):
                 print_notice(event_to_text(event))
-    ears.settle()  # a live ear would have had the time
+    ears.flush()  # a live ear would have had the time
 
 
 def _show_progress(done: int, total: int) -> None:
