@@ -6,7 +6,6 @@ one line here, and it is tokenised so that no word of it can become a control to
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias, TypeGuard
 
@@ -56,6 +55,41 @@ SYSTEM = (
     "Answer the question from the list alone, in a few words."
 )
 OPENING = "Sounds heard:\n"
+EXAMPLES: tuple[tuple[str, str, str], ...] = (
+    (
+        "[0.4-1.6 owl 0.71]\n[2.5-3.1 hammer 0.64]\n[4.0-4.6 truck 0.90]\n",
+        "Which sound came first?",
+        "owl",
+    ),
+    (
+        '[2.0-3.0 tractor 0.58]\n[3.4-4.9 "good morning"]\n[8.0-9.1 whistle 0.77]\n',
+        "What was said?",
+        "good morning",
+    ),
+    (
+        "[0.3-1.0 bee 0.58]\n[1.2-2.6 flute 0.79]\n[6.0-7.1 cow 0.66]\n",
+        "Which sound came last?",
+        "cow",
+    ),
+    (
+        "[1.3-2.2 goat 0.83]\n[2.9-3.9 fire 0.45]\n[5.5-6.2 drum 0.74]\n",
+        "What was heard right after the goat?",
+        "fire",
+    ),
+    (
+        "[0.5-1.5 duck 0.70]\n[2.5-3.1 saw 0.64]\n[4.0-4.6 duck 0.82]\n",
+        "How many times was a duck heard?",
+        "2",
+    ),
+    ("[0.9-2.2 frog 0.91]\n[4.9-5.9 bus 0.65]\n", "Was there a horse?", "no"),
+    ("[0.2-1.2 guitar 0.87]\n[2.6-5.9 wind 0.49]\n", "Was there a guitar?", "yes"),
+)
+"""Turns before the first: scene, question, answer. They are pinned, so no question waits for them.
+
+On 48 made questions without choices SmolLM2-135M had 12 % right without them (it chats), 40 % with
+seven such turns, 19 % with as many questions about one scene: it repeats one answer. With five
+turns instead of seven it was 28 % against 42 %, on another 64.
+"""
 THOUGHT_START = "Heard in order:"
 THOUGHT_END = "\n"
 NOTHING_HEARD = "Nothing was heard yet.\n"
@@ -68,12 +102,10 @@ def chat_format(template: str) -> ChatFormat:
 
 def pinned_prompt(chat: ChatFormat) -> Prompt:
     """What stands before the scene for as long as the stream lasts."""
-    return [
-        Part(chat.system, True),
-        Part(SYSTEM),
-        Part(chat.end + chat.user, True),
-        Part(OPENING),
-    ]
+    prompt = [Part(chat.system, True), Part(SYSTEM), *_next_user_turn(chat)]
+    for scene, question, answer in EXAMPLES:
+        prompt += [Part(scene), *turn_prompt(chat, question, answer)]
+    return prompt
 
 
 def question_prompt(chat: ChatFormat, question: str) -> Prompt:
@@ -86,9 +118,12 @@ def turn_prompt(chat: ChatFormat, question: str, answer: str) -> Prompt:
     return [
         *question_prompt(chat, question),
         Part(one_line(answer)),
-        Part(chat.end + chat.user, True),
-        Part(OPENING),
+        *_next_user_turn(chat),
     ]
+
+
+def _next_user_turn(chat: ChatFormat) -> Prompt:
+    return [Part(chat.end + chat.user, True), Part(OPENING)]
 
 
 def is_heard(event: Event) -> TypeGuard[Sound | Speech | Lost]:
@@ -111,9 +146,9 @@ def event_line(event: Event) -> str:
     return ""
 
 
-def ongoing_lines(sounds: Sequence[Sound], now_s: float | None) -> str:
-    """Lines for sounds that have not ended: up to now, where that is known."""
-    return "".join(_sound_line(sound, now_s) for sound in sounds)
+def ongoing_line(sound: Sound, now_s: float | None) -> str:
+    """The line of a sound that has not ended: up to now, where that is known."""
+    return _sound_line(sound, now_s)
 
 
 def recording_line(name: str) -> str:

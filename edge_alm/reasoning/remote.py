@@ -27,7 +27,7 @@ from edge_alm.reasoning.prompts import (
     SYSTEM,
     event_line,
     one_line,
-    ongoing_lines,
+    ongoing_line,
     recording_line,
 )
 from edge_alm.reasoning.reasoner import (
@@ -130,7 +130,8 @@ class RemoteReasoner:
         options = check_question(question, choices)
         tell = on_text or (lambda _text: None)
         with self._lock:
-            heard = "".join(self._lines) + ongoing_lines(ongoing, now_s) or NOTHING_HEARD
+            lines = [*self._lines, *(ongoing_line(sound, now_s) for sound in ongoing)]
+            heard = "".join(lines) or NOTHING_HEARD
             messages = _messages(heard, self._turns, question)
         if think:
             order = "List in order what was heard, in one line."

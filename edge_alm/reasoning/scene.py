@@ -55,8 +55,10 @@ class SceneMemory:
         self.pinned_tokens = len(tokens)
         self.reserved_tokens = min(MAX_RESERVED_TOKENS, llama.n_ctx // 4)
         self._capacity = llama.n_ctx - self.reserved_tokens - self.pinned_tokens
-        if self._capacity < 4 * llama.n_batch:
-            needed = self.pinned_tokens + self.reserved_tokens + 4 * llama.n_batch
+        least = 2 * llama.n_batch
+        if self._capacity < least:
+            needed = self.pinned_tokens + least
+            needed = min(needed + MAX_RESERVED_TOKENS, -(-4 * needed // 3))
             raise UsageError("context", expected=f"at least {needed} tokens", got=str(llama.n_ctx))
         self._items: deque[int] = deque()
         self._held_tokens = 0

@@ -1,3 +1,4 @@
+import re
 import string
 
 import pytest
@@ -6,12 +7,13 @@ from hypothesis import strategies as st
 
 from edge_alm.reasoning.prompts import (
     CHATML,
+    EXAMPLES,
     LLAMA3,
     ChatFormat,
     chat_format,
     event_line,
     is_heard,
-    ongoing_lines,
+    ongoing_line,
     pinned_prompt,
     question_prompt,
     recording_line,
@@ -38,9 +40,8 @@ def test_line_of_an_event(event: Event, line: str) -> None:
 
 def test_ongoing_sound_lasts_until_now() -> None:
     rain = Sound("Rain", 3.0, None, 0.5, "start")
-    assert ongoing_lines([rain], 7.25) == "[3.0-7.2 rain 0.50]\n"
-    assert ongoing_lines([rain], None) == "[3.0-now rain 0.50]\n"
-    assert ongoing_lines([], 7.0) == ""
+    assert ongoing_line(rain, 7.25) == "[3.0-7.2 rain 0.50]\n"
+    assert ongoing_line(rain, None) == "[3.0-now rain 0.50]\n"
 
 
 @given(st.text(), st.text(alphabet=string.printable))
@@ -69,3 +70,11 @@ def test_pinned_prompt_opens_a_user_turn_that_is_not_closed(chat: ChatFormat) ->
     text = "".join(part.text for part in pinned_prompt(chat))
     assert text.startswith(chat.system)
     assert chat.end not in text[text.rindex(chat.user) :]
+
+
+def test_examples_are_written_as_the_scene_is() -> None:
+    for scene, question, answer in EXAMPLES:
+        for line in scene.splitlines():
+            assert re.fullmatch(r'\[\d+\.\d-\d+\.\d (?:"[^"]+"|[^"]+ 0\.\d\d)\]', line), line
+        assert question.endswith("?")
+        assert answer in scene or answer in ("yes", "no", "2")
