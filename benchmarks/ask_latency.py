@@ -1,0 +1,206 @@
+"""Time to the first token of an answer, by how much was heard: held scene beside prefill.
+
+    python benchmarks/ask_latency.py [--questions 5] [--audio FOLDER] [--soft]
+
+Real recordings, one after the other, are heard by the pipeline; each stretch of them becomes a
+scene. *Streamed* is the product's own path: the scene lies in the context when the question
+comes, and the answer forks it. *Prefill* puts the same tokens into an empty context at question
+time. Both with one model, in one run, question by question in turn.
+
+The default bundle's scene is timed text. With ``--soft`` a seeded random projector adds the
+designed soft token for each hop of 0.48 s; latency does not depend on its weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from pathlib import Path
+
+import numpy as np
+
+from edge_alm.audio.file import AudioFile
+from edge_alm.audio.memory import MemoryAudio
+from edge_alm.models.bundle import load_bundle
+from edge_alm.reasoning.llama import LlamaContext
+from edge_alm.reasoning.prompts import chat_format, event_line, pinned_prompt, question_prompt
+from edge_alm.reasoning.scene import QUESTION, SCENE, Item, SceneMemory
+from edge_alm.runtime import load
+from edge_alm.types import SAMPLE_RATE_HZ, Event, Frame, Lost, Samples, Sound, Speech
+
+ROOT = Path(__file__).parent.parent
+AUDIO_FOLDERS = (ROOT.parent / "shared" / "data" / "esc10", ROOT / "tests" / "data")
+SECONDS = (30, 120, 600)
+HOP_S = 0.48
+QUESTIONS = (
+    "Which sound came first?",
+    "What was heard last?",
+    "Was there any speech? What was said?",
+    "How many times did a dog bark?",
+    "Did it rain?",
+    "What happened after the dog barked?",
+    "Was something broken?",
+)
+
+
+def read_audio(folder: Path, seconds: int) -> Samples:
+    """Recordings of a folder in a seeded order, repeated until there is enough."""
+    suffixes = (".ogg", ".flac", ".wav")
+    paths = sorted(path for path in folder.rglob("*") if path.suffix in suffixes)
+    np.random.default_rng(0).shuffle(paths)
+    wanted, parts = seconds * SAMPLE_RATE_HZ, list[Samples]()
+    while sum(map(len, parts)) < wanted:
+        source = AudioFile(paths[len(parts) % len(paths)])
+        frames = [packet.samples for packet in source.packets() if isinstance(packet, Frame)]
+        parts.append(np.concatenate(frames))
+    return np.concatenate(parts)[:wanted]
+
+
+def hear(audio: Samples) -> list[Event]:
+    with load(llm=False) as ears:
+        return list(ears.listen(MemoryAudio(audio)))
+
+
+def ended_s(event: Event) -> float:
+    if isinstance(event, Sound | Speech):
+        return event.end or event.start
+    return event.at if isinstance(event, Lost) else 0.0
+
+
+def make_items(llama: LlamaContext, events: list[Event], seconds: int, *, soft: bool) -> list[Item]:
+    """What the scene of the first ``seconds`` holds, in order of time."""
+    timed: list[tuple[float, Item]] = [
+        (ended_s(event), llama.tokenize(line))
+        for event in events
+        if (line := event_line(event)) and ended_s(event) <= seconds
+    ]
+    if soft:
+        rng = np.random.default_rng(0)
+        hops = rng.normal(scale=0.1, size=(int(seconds / HOP_S), 1, llama.n_embd))
+        timed += [((i + 1) * HOP_S, hop.astype(np.float32)) for i, hop in enumerate(hops)]
+    return [item for _, item in sorted(timed, key=lambda pair: pair[0])]
+
+
+def ask_held(scene: SceneMemory, tokens: list[int]) -> int:
+    """The first token of the answer, from a scene that is held."""
+    scene.flush()
+    with scene.fork() as end:
+        logits = scene.run(tokens, QUESTION, end, wanted=True)
+    assert logits is not None
+    return int(logits.argmax())
+
+
+def last_items(items: list[Item], tokens: int) -> list[Item]:
+    """As many of the last items as make up ``tokens``: what a scene of that size still holds."""
+    first = len(items)
+    while tokens > 0:
+        first -= 1
+        tokens -= len(items[first])
+    return items[first:]
+
+
+def ask_cold(llama: LlamaContext, items: list[Item]) -> int:
+    """The first token of the answer, from an empty context; the last item is the question."""
+    llama.clear()
+    position = 0
+    logits = None
+    while items:
+        size = 1
+        while size < len(items) and type(items[size]) is type(items[0]):
+            size += 1
+        run, items = items[:size], items[size:]
+        joined = np.concatenate([np.asarray(item) for item in run])
+        for i in range(0, len(joined), llama.n_batch):
+            part = joined[i : i + llama.n_batch]
+            n = len(part)
+            places = range(position, position + n)
+            if part.ndim == 2:
+                llama.decode_embeddings(part, places, SCENE)
+            else:
+                wanted = [False] * (n - 1) + [not items and i + n == len(joined)]
+                logits = llama.decode(part.tolist(), places, [SCENE] * n, wanted)
+            position += n
+    assert logits is not None
+    return int(logits[0].argmax())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--questions", type=int, default=5)
+    parser.add_argument("--audio", type=Path, help="a folder of recordings")
+    parser.add_argument("--soft", action="store_true", help="soft tokens beside the text")
+    parser.add_argument("--threads", type=int, help="of the language model")
+    args = parser.parse_args()
+    folder = args.audio or next(f for f in AUDIO_FOLDERS if f.is_dir())
+    bundle = load_bundle()
+    assert bundle.language_model is not None
+
+    begun = time.perf_counter()
+    events = hear(read_audio(folder, max(SECONDS)))
+    print(f"{len(events)} events in {max(SECONDS)} s of {folder.name}", end=", ")
+    print(f"heard in {time.perf_counter() - begun:.0f} s")
+
+    def open_context() -> LlamaContext:
+        assert bundle.language_model is not None
+        return LlamaContext(
+            bundle.language_model, n_ctx=bundle.context_tokens, n_threads=args.threads
+        )
+
+    streamed_ms, prefill_ms, tokens_held = {}, {}, {}
+    with open_context() as llama, open_context() as cold:
+        chat = chat_format(llama.chat_template)
+        print(
+            f"scene: {'soft tokens and text' if args.soft else 'text'}, {llama.n_threads} thread(s)"
+        )
+        print(f"{'audio':>8} {'tokens':>8} {'streamed':>12} {'prefill':>12} {'ratio':>8}")
+        for seconds in SECONDS:
+            scene = SceneMemory(llama, pinned_prompt(chat))
+            pinned = scene.tokenize(pinned_prompt(chat), begin=True)
+            items = make_items(llama, events, seconds, soft=args.soft)
+            for item in items:
+                scene.append(item)
+            scene.flush()
+            held = last_items(items, scene.end - scene.pinned_tokens)
+            streamed, prefill = list[float](), list[float]()
+            for i in range(args.questions):
+                tokens = scene.tokenize(question_prompt(chat, QUESTIONS[i % len(QUESTIONS)]))
+                begun = time.perf_counter()
+                ask_held(scene, tokens)
+                streamed.append(1000 * (time.perf_counter() - begun))
+                begun = time.perf_counter()
+                ask_cold(cold, [pinned, *held, tokens])
+                prefill.append(1000 * (time.perf_counter() - begun))
+            key = str(seconds)
+            streamed_ms[key] = round(statistics.median(streamed), 1)
+            prefill_ms[key] = round(statistics.median(prefill), 1)
+            tokens_held[key] = scene.end
+            gone = len(items) - len(held)
+            ratio = prefill_ms[key] / streamed_ms[key]
+            print(
+                f"{seconds:6} s {scene.end:8} {streamed_ms[key]:9.0f} ms {prefill_ms[key]:9.0f} ms"
+                f" {ratio:7.1f}x{f'   ({gone} of {len(items)} items gone)' if gone else ''}",
+                flush=True,
+            )
+    first, last = str(SECONDS[0]), str(SECONDS[-1])
+    growth = streamed_ms[last] / streamed_ms[first]
+    print(f"streamed at {last} s: {growth:.2f}x that at {first} s (target: at most 2.0x)")
+    print(
+        f"prefill at {last} s: {prefill_ms[last] / streamed_ms[last]:.1f}x (target: at least 40x)"
+    )
+    print(
+        json.dumps(
+            {
+                "scene": "soft+text" if args.soft else "text",
+                "threads": llama.n_threads,
+                "tokens": tokens_held,
+                "streamed_ms": streamed_ms,
+                "prefill_ms": prefill_ms,
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
