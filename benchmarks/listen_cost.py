@@ -107,7 +107,7 @@ def measure(kind: str, seconds: float, *, llm: bool) -> dict[str, Any]:
         "stages": {name: s / seconds for name, s in spent_s.items()},
         "hearing": hearing / seconds,
         "process": total / seconds,
-        "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3,
+        "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6,
     }
 
 
