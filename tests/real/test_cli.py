@@ -154,14 +154,6 @@ def test_questions_without_a_model_are_a_mistake() -> None:
 
 
 @needs_llm
-def test_ask_prints_the_answer_alone() -> None:
-    done = edge_alm("ask", CROW, "What was heard?")
-    assert (done.status, done.err) == (0, "")
-    assert done.out.strip()
-    assert "{" not in done.out
-
-
-@needs_llm
 def test_several_recordings_choices_and_thinking() -> None:
     choices = ["a piano", "a crow", "a drum"]
     words = [word for choice in choices for word in ("--choice", choice)]
