@@ -88,7 +88,8 @@ EXAMPLES: tuple[tuple[str, str, str], ...] = (
 
 On 48 made questions without choices SmolLM2-135M had 12 % right without them (it chats), 40 % with
 seven such turns, 19 % with as many questions about one scene: it repeats one answer. With five
-turns instead of seven it was 28 % against 42 %, on another 64.
+turns instead of seven it was 28 % against 42 %, on another 64. On 120 fresh questions these seven
+had 34 %; which sound came first is beyond the model, whatever the examples.
 """
 THOUGHT_START = "Heard in order:"
 THOUGHT_END = "\n"

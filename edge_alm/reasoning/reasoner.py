@@ -199,7 +199,8 @@ class LocalReasoner:
 
         A choice's score is what the scene adds to its log likelihood: with the scene less
         without. On 64 made questions this beat the mean log likelihood alone with each of twelve
-        prompts (0.58 to 0.66 right, 0.50 to 0.58 without). Confidence is the softmax of the
+        prompts it was chosen on (0.58 to 0.66 right, against 0.50 to 0.58); on 120 fresh ones
+        the shipped prompt has 0.58 right, where guessing has 0.32. Confidence is the softmax of the
         scores; for a free answer the geometric mean of its tokens' probabilities.
         """
         watch = Stopwatch()
