@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from edge_alm.errors import DeviceError, MissingExtraError, UsageError
+from edge_alm.errors import DeviceError
 from edge_alm.types import Samples
 
-BACKENDS = ("sounddevice", "pyaudio")
 BUFFER_S = 0.2
 """The driver's buffer: survives a 0.15 s stall of the interpreter, and makes 20 callbacks a
 second; a sound event is not timed finer than 0.1 s."""
@@ -86,35 +85,6 @@ class CaptureBackend(Protocol):
     def close(self) -> None:
         """Release the library; idempotent."""
         ...
-
-
-def load_backend(name: str) -> CaptureBackend:
-    """The capture library ``name``, or with "auto" the first that works.
-
-    Raises:
-        UsageError: no such backend.
-        MissingExtraError: it is not installed.
-        DeviceError: it is, but PortAudio, which it needs, is not.
-    """
-    if name == "sounddevice":
-        from edge_alm.audio.sounddevice_backend import SoundDeviceBackend
-
-        return SoundDeviceBackend()
-    if name == "pyaudio":
-        from edge_alm.audio.pyaudio_backend import PyAudioBackend
-
-        return PyAudioBackend()
-    if name == "auto":
-        try:
-            return load_backend("sounddevice")
-        except (MissingExtraError, DeviceError) as first:
-            try:
-                return load_backend("pyaudio")
-            except (MissingExtraError, DeviceError):
-                raise first from None
-    raise UsageError(
-        "microphone backend", expected=f"auto, {' or '.join(BACKENDS)}", got=repr(name)
-    )
 
 
 def choose_input(inputs: Sequence[InputDevice], wanted: str | None) -> InputDevice:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge_alm.audio.capture import load_backend
+from edge_alm.audio.backends import load_backend
 from edge_alm.audio.file import AudioFile
 from edge_alm.audio.microphone import Microphone
 from edge_alm.audio.stdin import Stdin

@@ -7,7 +7,8 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from edge_alm.audio.capture import BACKENDS, InputDevice, load_backend
+from edge_alm.audio.backends import BACKENDS, load_backend
+from edge_alm.audio.capture import InputDevice
 from edge_alm.errors import DeviceError, MissingExtraError
 
 _NONE = (

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from edge_alm.audio.capture import InputDevice, choose_input, load_backend
+from edge_alm.audio.backends import load_backend
+from edge_alm.audio.capture import InputDevice, choose_input
 from edge_alm.audio.file import AudioFile
 from edge_alm.audio.source import open_source
 from edge_alm.errors import DeviceError, MissingExtraError, UsageError
