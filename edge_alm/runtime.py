@@ -10,6 +10,7 @@ anything would be merged: its scene is the same at every run.
 
 from __future__ import annotations
 
+import atexit
 import importlib.util
 import threading
 import time
@@ -272,6 +273,16 @@ class Ears:
         """Events of a source, which is closed at the end; one that ``waits`` loses nothing."""
         transcription: Transcription | None = None
         hearing: Hearing | None = None
+
+        def stop() -> None:
+            source.close()
+            if isinstance(transcription, ThreadedTranscription):
+                transcription.close()
+            if hearing:
+                hearing.stop()
+
+        # Python kills daemon threads as it exits; one in native code takes the process with it.
+        atexit.register(stop)
         try:
             if self._source is not None:
                 self._source.close()
@@ -288,11 +299,8 @@ class Ears:
             hearing = Hearing(events, READER_EVENTS if waits else 0)
             yield from hearing.events()
         finally:
-            source.close()
-            if isinstance(transcription, ThreadedTranscription):
-                transcription.close()
-            if hearing:
-                hearing.stop()
+            atexit.unregister(stop)
+            stop()
 
     def _heard(self, pipeline: Pipeline, source: Source, *, waits: bool) -> Iterator[Event]:
         """On the hearing thread: events, which also go into the scene; each fault once."""

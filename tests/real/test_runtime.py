@@ -135,7 +135,7 @@ def test_a_question_while_it_listens(ears: runtime.Ears) -> None:
     """From another thread, in the middle of a sound; and nothing of the stream is lost."""
     source = Forever()
     heard: list[Event] = []
-    listener = threading.Thread(target=lambda: heard.extend(ears.listen(source)))
+    listener = threading.Thread(target=lambda: heard.extend(ears.listen(source)), daemon=True)
     listener.start()
     try:
         assert wait_until(lambda: len(heard) > 4 or not listener.is_alive())
@@ -268,6 +268,30 @@ def test_a_stream_that_nobody_listens_to_is_closed(hearing: runtime.Ears) -> Non
     assert source.closed.is_set()
 
 
+def test_a_script_may_end_while_a_thread_listens(models: Path) -> None:
+    script = f"""
+import sys, threading, time
+sys.path[:0] = [{str(ROOT / "tests")!r}, {str(Path(__file__).parent)!r}]
+import edge_alm
+from test_runtime import Forever
+ears = edge_alm.load(llm=False)
+events = ears.listen(Forever())
+print(next(events).label)
+threading.Thread(target=lambda: list(events), daemon=True).start()
+time.sleep(0.5)
+"""
+    for _ in range(3):
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            capture_output=True,
+            text=True,
+            env=environment(),
+            timeout=PATIENCE_S,
+            check=False,
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (0, "Caw\n", "")
+
+
 def test_another_stream_ends_the_one_before(hearing: runtime.Ears) -> None:
     first, second = Forever(), Forever()
     events = hearing.listen(first)
@@ -312,7 +336,7 @@ def test_closing_ends_the_stream_and_all_that_is_asked(
         except EdgeAlmError as error:
             outcome.append(error)
 
-    threads = [threading.Thread(target=listen), threading.Thread(target=ask)]
+    threads = [threading.Thread(target=act, daemon=True) for act in (listen, ask)]
     for thread in threads:
         thread.start()
     time.sleep(0.2)

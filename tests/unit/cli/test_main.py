@@ -164,7 +164,7 @@ def test_an_exit_waits_for_no_thread() -> None:
 import threading, time
 from edge_alm.cli import listen, main
 def run(args):
-    threading.Thread(target=time.sleep, args=(50,)).start()
+    threading.Thread(target=time.sleep, args=(500,)).start()
     return 0
 listen.run = run
 main.main(["listen"])
