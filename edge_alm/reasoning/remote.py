@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_alm.errors import EdgeAlmError, RemoteError, UsageError
+from edge_alm.errors import RemoteError, UsageError
 from edge_alm.reasoning.prompts import (
     NOTHING_HEARD,
     OPENING,
@@ -225,9 +225,9 @@ class RemoteReasoner:
         except (_StatusError, KeyError, IndexError, TypeError, ValueError) as error:
             if isinstance(error, _StatusError) and error.status in (401, 403):
                 raise
-            raise _CannotScoreError("likelihood") from error
+            raise _CannotScoreError from error
         if not values:
-            raise _CannotScoreError("likelihood")
+            raise _CannotScoreError
         return math.fsum(values)
 
     def _body(self, **fields: Any) -> dict[str, Any]:
@@ -297,7 +297,7 @@ def _field(reply: Any, key: str, kind: type) -> Any:
     return value
 
 
-class _CannotScoreError(EdgeAlmError):
+class _CannotScoreError(Exception):
     """The server gives no likelihoods."""
 
 

@@ -2,6 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import edge_alm.cli.main  # noqa: F401  everything that defines an error
 from edge_alm import errors
 from edge_alm.errors import EdgeAlmError, SourceError, missing_extra
 
