@@ -40,6 +40,7 @@ from edge_alm.hearing.transcription import (
 )
 from edge_alm.hearing.vad import SileroVad
 from edge_alm.hearing.watch import NameMatcher, Watcher
+from edge_alm.models import store
 from edge_alm.models.bundle import Bundle, load_bundle
 from edge_alm.native import keep_heap_small
 from edge_alm.pipeline import Pipeline
@@ -92,6 +93,7 @@ class Ears:
                     projector=bundle.projector,
                     adapter=bundle.adapter,
                     n_ctx=bundle.context_tokens,
+                    cache=store.home() / "prefixes",
                 )
             )
         if self._mind:

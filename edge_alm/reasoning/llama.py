@@ -12,6 +12,7 @@ import ctypes
 import os
 from collections import deque
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -115,6 +116,8 @@ class LlamaContext:
             building.callback(llama.llama_batch_free, self._tokens)
             self._soft = llama.llama_batch_init(self.n_batch, self.n_embd, 1)
             building.callback(llama.llama_batch_free, self._soft)
+            self.identity = _identity(llama, (model, adapter), self.n_ctx, n_seq_max)
+            """What a saved state depends on, besides the tokens."""
             self._resources = building.pop_all()
 
     def _new_context(self, model: Path, n_ctx: int) -> Any:
@@ -286,6 +289,25 @@ class LlamaContext:
         last = self._llama.llama_memory_seq_pos_max(self._memory, sequence)
         return (int(first), int(last) + 1) if first >= 0 else (0, 0)
 
+    def state(self, sequence: int) -> bytes:
+        """What the cache holds of a sequence, for :meth:`restore` in a context like this one."""
+        size = int(self._llama.llama_state_seq_get_size(self._ctx, sequence))
+        data = (ctypes.c_uint8 * size)()
+        written = int(self._llama.llama_state_seq_get_data(self._ctx, data, size, sequence))
+        return bytes(memoryview(data)[:written])
+
+    def restore(self, sequence: int, state: bytes) -> bool:
+        """Fill an empty sequence from :meth:`state`; False, and it stays empty, if that fails.
+
+        Only for bytes that :meth:`state` gave, of a context with the same :attr:`identity`:
+        the native code does not survive others.
+        """
+        data = (ctypes.c_uint8 * len(state)).from_buffer_copy(state)
+        if self._llama.llama_state_seq_set_data(self._ctx, data, len(state), sequence) > 0:
+            return True
+        self.remove(sequence)
+        return False
+
     def clear(self) -> None:
         """Empty the cache."""
         self._llama.llama_memory_clear(self._memory, False)
@@ -299,6 +321,12 @@ class LlamaContext:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+def _identity(llama: Any, files: Sequence[Path | None], n_ctx: int, n_seq_max: int) -> str:
+    stats = [(str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns) for f in files if f]
+    system = llama.llama_print_system_info().decode("utf-8", "replace")
+    return repr((version("llama-cpp-python"), system, stats, n_ctx, n_seq_max))
 
 
 def default_threads() -> int:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from edge_alm.errors import EdgeAlmError, UsageError
 from edge_alm.reasoning.llama import DEFAULT_N_CTX, LlamaContext, Logits, TextDecoder
+from edge_alm.reasoning.prefix_cache import PrefixCache
 from edge_alm.reasoning.projector import Projector
 from edge_alm.reasoning.prompts import (
     NOTHING_HEARD,
@@ -117,6 +118,7 @@ class LocalReasoner:
         adapter: a LoRA adapter for the model.
         n_ctx: tokens that the scene, a question and its answer share.
         n_threads: see :class:`LlamaContext`.
+        cache: a folder that makes the next start quicker; None: nothing is written.
 
     Raises:
         MissingExtraError, ModelMissingError, ModelBrokenError: nothing is half loaded.
@@ -130,6 +132,7 @@ class LocalReasoner:
         adapter: Path | None = None,
         n_ctx: int = DEFAULT_N_CTX,
         n_threads: int | None = None,
+        cache: Path | None = None,
     ) -> None:
         self._lock = threading.RLock()
         self._projector = Projector(projector) if projector else None
@@ -142,7 +145,9 @@ class LocalReasoner:
                     got=str(self._projector.n_out),
                 )
             self._chat = chat_format(self._llama.chat_template)
-            self._scene = SceneMemory(self._llama, pinned_prompt(self._chat))
+            self._scene = SceneMemory(
+                self._llama, pinned_prompt(self._chat), PrefixCache(cache) if cache else None
+            )
         except BaseException:
             self._llama.close()
             raise

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from edge_alm.errors import EdgeAlmError, UsageError
 from edge_alm.reasoning.llama import LlamaContext, Logits
+from edge_alm.reasoning.prefix_cache import PrefixCache
 from edge_alm.reasoning.prompts import Prompt
 
 SCENE = 0
@@ -44,12 +45,15 @@ class SceneMemory:
     Args:
         llama: an empty context; the memory is its only user from now on.
         pinned: what stays for ever at the front: system prompt and opening of the user's turn.
+        cache: where the pinned prompt's state is kept from one start to the next, if anywhere.
 
     Raises:
         UsageError: the context is too small for the pinned prompt.
     """
 
-    def __init__(self, llama: LlamaContext, pinned: Prompt) -> None:
+    def __init__(
+        self, llama: LlamaContext, pinned: Prompt, cache: PrefixCache | None = None
+    ) -> None:
         self._llama = llama
         tokens = self.tokenize(pinned, begin=True)
         self.pinned_tokens = len(tokens)
@@ -64,7 +68,18 @@ class SceneMemory:
         self._held_tokens = 0
         self._pending: deque[Item] = deque()
         llama.clear()
+        self._pin(tokens, cache)
+
+    def _pin(self, tokens: list[int], cache: PrefixCache | None) -> None:
+        key = f"{self._llama.identity} {tokens}"
+        state = cache.load(key) if cache else None
+        if state and self._llama.restore(SCENE, state):
+            if self._llama.span(SCENE) == (0, len(tokens)):
+                return
+            self._llama.clear()
         self.run(tokens, SCENE, 0)
+        if cache:
+            cache.save(key, self._llama.state(SCENE))
 
     @property
     def end(self) -> int:

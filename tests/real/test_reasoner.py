@@ -13,6 +13,7 @@ import pytest
 from edge_alm.errors import MissingExtraError, ModelBrokenError, ModelMissingError, UsageError
 from edge_alm.models.bundle import load_bundle
 from edge_alm.reasoning.llama import ContextFullError, LlamaContext, TextDecoder
+from edge_alm.reasoning.prefix_cache import PrefixCache
 from edge_alm.reasoning.prompts import CHATML, Part, chat_format, pinned_prompt, question_prompt
 from edge_alm.reasoning.queue import SceneQueue
 from edge_alm.reasoning.reasoner import (
@@ -427,3 +428,34 @@ def test_a_closed_reasoner_says_so(model: Path) -> None:
     reasoner.close()
     with pytest.raises(UsageError, match="closed"):
         reasoner.ask("What?")
+
+
+def test_a_saved_prefix_gives_what_computing_it_gives(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def make() -> LlamaContext:
+        return LlamaContext(model, n_ctx=256, n_batch=32, n_threads=1)
+
+    cache = PrefixCache(tmp_path)
+    with make() as llama:
+        computed = _ask(SceneMemory(llama, PINNED, cache), llama)
+
+    def not_again(*_: object) -> None:
+        raise AssertionError("the pinned prompt was computed again")
+
+    with make() as llama:
+        with monkeypatch.context() as patch:
+            patch.setattr(llama, "decode", not_again)
+            scene = SceneMemory(llama, PINNED, cache)
+        np.testing.assert_allclose(_ask(scene, llama), computed, atol=1e-3)
+    with make() as llama:
+        other = [*PINNED, *question_prompt(CHATML, "Another?")]
+        SceneMemory(llama, other, cache)
+    assert len(list(tmp_path.iterdir())) == 2, "another prompt has a state of its own"
+
+
+def test_a_state_of_another_shape_is_refused(model: Path) -> None:
+    with LlamaContext(model, n_ctx=256, n_batch=32, n_threads=1) as llama:
+        assert not llama.restore(0, b"nonsense")
+        assert llama.span(0) == (0, 0)
+        SceneMemory(llama, PINNED)
