@@ -16,6 +16,7 @@ import json
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +25,6 @@ from typing import Any, TypeVar
 import numpy as np
 import soundfile
 
-from edge_alm.audio.memory import MemoryAudio
 from edge_alm.hearing.encoder import HopEncoder, Yamnet
 from edge_alm.hearing.gate import SoundGate
 from edge_alm.hearing.logmel import LogMel
@@ -37,6 +37,7 @@ from edge_alm.types import SAMPLE_RATE_HZ, Samples
 DATA = Path(__file__).parent.parent / "tests" / "data"
 SOUNDS = ("stream", "music", "toilet_flush", "doorbell", "alarm_clock", "piano")
 SPEECH = ("speech_service", "speech_invalid", "speech_weasels", "speech_extension")
+WARM_UP_S = 5.0
 KINDS = ("silence", "room", "sound", "speech")
 STAGES: tuple[tuple[str, type[Any], str], ...] = (
     ("vad", SileroVad, "push"),
@@ -84,19 +85,19 @@ def time_stages(spent_s: dict[str, float]) -> None:
         setattr(owner, method, timed(name, getattr(owner, method)))
 
 
-def measure(kind: str, seconds: float, *, llm: bool) -> dict[str, Any]:
-    """Hear ``seconds`` of a kind of audio in this process."""
+def measure(recording: Path, warm_up: Path, *, llm: bool) -> dict[str, Any]:
+    """Hear a recording in this process."""
     spent_s: dict[str, float] = {}
     time_stages(spent_s)
-    audio = make_audio(kind, seconds)
+    seconds = soundfile.info(recording).duration
     with load(llm=llm) as ears:
         if llm:
             ears.ask("What was heard?")  # the model is loaded and warm
-        list(ears.listen(MemoryAudio(audio[: 5 * SAMPLE_RATE_HZ])))
+        list(ears.listen(warm_up))
         for name in spent_s:
             spent_s[name] = 0.0
         begun = time.process_time()
-        events = list(ears.listen(MemoryAudio(audio)))
+        events = list(ears.listen(recording))
         if llm:
             ears.flush()
         total = time.process_time() - begun
@@ -115,18 +116,22 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=120.0)
     parser.add_argument("--llm", action="store_true", help="with the scene in the language model")
-    parser.add_argument("--kind", choices=KINDS, help=argparse.SUPPRESS)
+    parser.add_argument("--hear", nargs=2, type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.kind:
-        print(json.dumps(measure(args.kind, args.seconds, llm=args.llm)))
+    if args.hear:
+        print(json.dumps(measure(*args.hear, llm=args.llm)))
         return
     results = {}
-    for kind in KINDS:
-        command = [sys.executable, __file__, "--kind", kind, "--seconds", str(args.seconds)]
-        done = subprocess.run(
-            command + ["--llm"] * args.llm, check=True, stdout=subprocess.PIPE, text=True
-        )
-        results[kind] = json.loads(done.stdout.splitlines()[-1])
+    with tempfile.TemporaryDirectory() as name:
+        for kind in KINDS:
+            paths = [Path(name) / f"{kind}.wav", Path(name) / "warm_up.wav"]
+            for path, seconds in zip(paths, (args.seconds, WARM_UP_S), strict=True):
+                soundfile.write(path, make_audio(kind, seconds), SAMPLE_RATE_HZ)
+            command = [sys.executable, __file__, "--hear", *map(str, paths)]
+            done = subprocess.run(
+                command + ["--llm"] * args.llm, check=True, stdout=subprocess.PIPE, text=True
+            )
+            results[kind] = json.loads(done.stdout.splitlines()[-1])
     names = [name for name, _, _ in STAGES]
     print("% of one core   " + "".join(f"{kind:>10}" for kind in KINDS))
     for name in names:

@@ -280,4 +280,4 @@ def test_the_scene_is_bounded() -> None:
         assert reasoner.ask("What?").text == "x"
     held = json.loads(asked[-1])["messages"][-1]["content"]
     assert len(held) < MAX_SCENE_CHARS + 100
-    assert "[2999.0-3000.0 dog 0.50]" in held
+    assert "[2999.0-3000.0 dog]" in held

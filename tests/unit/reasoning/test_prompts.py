@@ -22,7 +22,8 @@ from edge_alm.reasoning.prompts import (
 from edge_alm.types import Event, Fault, Lost, Sound, Speech, Watch
 
 LINES: list[tuple[Event, str]] = [
-    (Sound("Dog bark", 12.5, 14.0, 0.934, "end"), "[12.5-14.0 dog bark 0.93]\n"),
+    (Sound("Dog bark", 12.5, 14.0, 0.934, "end"), "[12.5-14.0 dog bark]\n"),
+    (Sound("Dog bark", 12.5, 14.0, 0.43, "end"), "[12.5-14.0 dog bark 0.4]\n"),
     (Speech("turn left", 15.2, 16.9, 0.8), '[15.2-16.9 "turn left"]\n'),
     (Speech('say "hi"\nthere', 1.0, 2.0, 0.8), "[1.0-2.0 \"say 'hi' there\"]\n"),
     (Lost(8000, 17.0, "overrun"), "[17.0-17.5 lost]\n"),
@@ -40,8 +41,8 @@ def test_line_of_an_event(event: Event, line: str) -> None:
 
 def test_ongoing_sound_lasts_until_now() -> None:
     rain = Sound("Rain", 3.0, None, 0.5, "start")
-    assert ongoing_line(rain, 7.25) == "[3.0-7.2 rain 0.50]\n"
-    assert ongoing_line(rain, None) == "[3.0-now rain 0.50]\n"
+    assert ongoing_line(rain, 7.25) == "[3.0-7.2 rain]\n"
+    assert ongoing_line(rain, None) == "[3.0-now rain]\n"
 
 
 @given(st.text(), st.text(alphabet=string.printable))
@@ -75,6 +76,8 @@ def test_pinned_prompt_opens_a_user_turn_that_is_not_closed(chat: ChatFormat) ->
 def test_examples_are_written_as_the_scene_is() -> None:
     for scene, question, answer in EXAMPLES:
         for line in scene.splitlines():
-            assert re.fullmatch(r'\[\d+\.\d-\d+\.\d (?:"[^"]+"|[^"]+ 0\.\d\d)\]', line), line
+            assert re.fullmatch(r'\[\d+\.\d-\d+\.\d (?:"[^"]+"|[^"\d]+(?: 0\.[0-4])?)\]', line), (
+                line
+            )
         assert question.endswith("?")
         assert answer in scene or answer in ("yes", "no", "2")
