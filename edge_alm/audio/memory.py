@@ -23,6 +23,8 @@ class MemoryAudio:
         self, samples: Samples, *, frame_samples: int = 16_000, name: str = "memory"
     ) -> None:
         self.name = name
+        self.total_samples = len(samples)
+        """How long it is, as of :class:`~edge_alm.audio.file.AudioFile`."""
         self._samples = samples
         self._frame_samples = frame_samples
         self._closed = False

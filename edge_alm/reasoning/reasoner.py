@@ -205,8 +205,8 @@ class LocalReasoner:
         A choice's score is what the scene adds to its log likelihood: with the scene less
         without. On 64 made questions this had 0.58 to 0.66 right over a dozen prompts, the mean
         log likelihood alone 0.50 to 0.58. ``benchmarks/answers.py`` has 0.57 right of 120
-        others, where guessing has 0.32. Confidence is the softmax of the scores; for a free answer the
-        geometric mean of its tokens' probabilities.
+        others, where guessing has 0.32. Confidence is the softmax of the scores; for a free
+        answer the geometric mean of its tokens' probabilities.
         """
         watch = Stopwatch()
         options = check_question(question, choices)

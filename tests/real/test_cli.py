@@ -339,7 +339,13 @@ def test_bench() -> None:
     assert "median_ttft_ms" not in report
 
 
-def test_bench_wants_a_file() -> None:
+def test_bench_needs_no_file() -> None:
+    (report,) = edge_alm("bench", "--json", "--no-llm").objects
+    assert report["audio_s"] == 60
+    assert report["events"] > 0
+
+
+def test_bench_does_not_read_standard_input() -> None:
     assert "-: expected audio" in edge_alm("bench", "-").mistake()
 
 
