@@ -66,6 +66,7 @@ def test_a_microphone_hears_what_a_file_gives(require: Require, models: Path, ba
     assert {"Breaking", "Shatter"} & {event.get("label") for event in events}
     # One delay for all: when playing began on the microphone's clock.
     delays_s = [heard[what][0] - expected[what][0] for what in expected]
-    assert max(delays_s) - min(delays_s) < 0.25, delays_s
+    assert max(delays_s) - min(delays_s) < 0.5, delays_s
     for what, (start, end) in expected.items():
-        assert heard[what][1] - heard[what][0] == pytest.approx(end - start, abs=0.5), what
+        # Either is within half a second of the truth, where its hops happen to fall.
+        assert heard[what][1] - heard[what][0] == pytest.approx(end - start, abs=1.0), what
