@@ -73,18 +73,6 @@ class SpeechSegmenter:
         self._start: int | None = None
         self._chunks: list[float] = []
 
-    @property
-    def speaking(self) -> bool:
-        """Whether a segment is open."""
-        return self._start is not None
-
-    @property
-    def needed_from(self) -> int:
-        """The first sample that a later segment may still contain."""
-        if self._start is not None:
-            return self._start
-        return max(self._earliest, self._position - self._pre_roll)
-
     def push(self, probabilities: Iterable[float]) -> list[SpeechSegment]:
         """The next chunks, each in [0, 1]; the segments that end with them."""
         ended: list[SpeechSegment] = []

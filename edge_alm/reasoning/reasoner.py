@@ -46,11 +46,6 @@ class QuestionCancelledError(EdgeAlmError):
 class Reasoner(Protocol):
     """Hears about a scene as it unfolds and answers questions about it."""
 
-    @property
-    def takes_embeddings(self) -> bool:
-        """Whether :meth:`append_embeddings` does anything."""
-        ...
-
     def append_event(self, event: Event) -> None:
         """Add an event to the scene. One that does not belong there is ignored."""
         ...
@@ -58,7 +53,10 @@ class Reasoner(Protocol):
     def append_embeddings(
         self, embeddings: NDArray[np.float32], start_s: float, end_s: float
     ) -> None:
-        """Add consecutive hops of the sound encoder, float32 [n, n_in], to the scene."""
+        """Add consecutive hops of the sound encoder, float32 [n, n_in], to the scene.
+
+        Without a projector nothing happens.
+        """
         ...
 
     def begin_recording(self, name: str) -> None:
@@ -152,11 +150,6 @@ class LocalReasoner:
             self._llama.close()
             raise
         self._closed = False
-
-    @property
-    def takes_embeddings(self) -> bool:
-        """Whether there is a projector."""
-        return self._projector is not None
 
     def append_event(self, event: Event) -> None:
         """See :class:`Reasoner`."""

@@ -70,8 +70,6 @@ class RemoteReasoner:
         UsageError: not an http or https address. Nothing is sent yet.
     """
 
-    takes_embeddings = False
-
     def __init__(
         self,
         base_url: str,

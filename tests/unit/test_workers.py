@@ -25,8 +25,6 @@ WAIT_S = 20.0
 class Notebook:
     """A reasoner that writes down what it is told; slow where it should be."""
 
-    takes_embeddings = True
-
     def __init__(self, append_s: float = 0.0, ask_s: float = 0.0) -> None:
         self.append_s, self.ask_s = append_s, ask_s
         self.told: list[str] = []
