@@ -38,7 +38,8 @@ check-aarch64: $(DEV_STAMP)
 
 bench: $(USER_STAMP)
 	@$(BIN)/edge-alm models pull
-	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
+	@for file in benchmarks/*.py; do name=$$(basename "$$file" .py); echo "== $$name"; \
+	$(BIN)/python -m "benchmarks.$$name" || exit 1; done
 
 # Models and the built llama.cpp stay: they are in EDGE_ALM_HOME, shared by all clones.
 clean:

@@ -1,6 +1,6 @@
 """What is heard in ESC-10's recordings, at the thresholds in use.
 
-    python benchmarks/esc10.py ../shared/data/esc10
+    python -m benchmarks.esc10 [../shared/data/esc10]
 
 Folds 1 to 4. Ten classes: the class whose AudioSet labels have the highest score in any hop.
 Events: how many clips have a sound event that the clip's label means (or a kind of it, or what
@@ -37,8 +37,10 @@ def best_class(
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("esc10", type=Path)
+    parser.add_argument("esc10", type=Path, nargs="?", default=Path("../shared/data/esc10"))
     args = parser.parse_args()
+    if not (args.esc10 / "clips.csv").is_file():
+        raise SystemExit(f"{args.esc10}: expected ESC-10's clips and clips.csv, got none")
     bundle = load_bundle(language_model=False, transcriber=False)
     network = Yamnet(bundle.encoder, bundle.labels)
     encoder, matcher, tree = HopEncoder(network, LogMel()), NameMatcher(network.labels), ontology()
