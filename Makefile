@@ -14,7 +14,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c r
 .PHONY: help demo test check check-aarch64 bench clean
 
 help:
-	@echo "make demo           install, fetch the models, listen to a street, answer three questions"
+	@echo "make demo           install, fetch the models, listen to a home, answer three questions"
 	@echo "make test           the whole test suite (ARGS=... for pytest)"
 	@echo "make check          lint, formatting and types of everything"
 	@echo "make check-aarch64  do all default dependencies have wheels for 64-bit Arm"
