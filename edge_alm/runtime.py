@@ -65,9 +65,16 @@ class Ears:
         bundle: the models.
         llm: the address of an OpenAI-compatible server in place of the bundle's language
             model.
+        reasoner: what to make in place of the bundle's language model; gets embeddings too.
     """
 
-    def __init__(self, bundle: Bundle, *, llm: str | None = None) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        llm: str | None = None,
+        reasoner: Callable[[], Reasoner] | None = None,
+    ) -> None:
         self._bundle = bundle
         self._encoder = Yamnet(bundle.encoder, bundle.labels)
         self._log_mel = LogMel()
@@ -82,8 +89,12 @@ class Ears:
         self._closed = threading.Event()
         self._mind: Mind | None = None
         # Known before the model is: what is heard while it loads belongs to the scene too.
-        self._takes_embeddings = llm is None and bundle.projector is not None
-        if llm is not None:
+        self._takes_embeddings = llm is None and (
+            reasoner is not None or bundle.projector is not None
+        )
+        if reasoner is not None:
+            self._mind = Mind(reasoner)
+        elif llm is not None:
             remote = RemoteReasoner(llm)
             self._mind = Mind(lambda: remote)
         elif (model := bundle.language_model) is not None:
@@ -92,6 +103,8 @@ class Ears:
                     model,
                     projector=bundle.projector,
                     adapter=bundle.adapter,
+                    trained=bundle.scene_format is not None,
+                    prior_weight=bundle.prior_weight,
                     n_ctx=bundle.context_tokens,
                     cache=store.home() / "prefixes",
                 )
@@ -326,7 +339,8 @@ class Ears:
 
     def _keep_hop(self, hop: Hop, *, waits: bool) -> None:
         start_s, self._heard_s = to_seconds(hop.start), to_seconds(hop.end)
-        if self._mind and self._takes_embeddings:
+        # A soft token of plain noise tells nothing, and is taken for something.
+        if self._mind and self._takes_embeddings and not hop.is_noise:
             self._mind.scene.put_embeddings(hop.embedding[None], start_s, self._heard_s)
             self._hold_back(self._mind, waits)
 

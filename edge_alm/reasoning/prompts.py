@@ -50,10 +50,14 @@ LLAMA3 = ChatFormat(
     "<|eot_id|>",
 )
 
+SCENE_FORMAT = 1
+"""Of all that is fixed here and in :mod:`edge_alm.reasoning.marks`. An adapter is trained on one
+format; who changes a word that it reads counts this up and trains anew."""
 SYSTEM = (
     "You hear a recording through its timed list of sounds. "
     "Answer the question from the list alone, in a few words."
 )
+TRAINED_SYSTEM = "You hear a recording. Answer in a few words."
 OPENING = "Sounds heard:\n"
 EXAMPLES: tuple[tuple[str, str, str], ...] = (
     (
@@ -104,8 +108,13 @@ def chat_format(template: str) -> ChatFormat:
     return LLAMA3 if "<|start_header_id|>" in template else CHATML
 
 
-def pinned_prompt(chat: ChatFormat) -> Prompt:
-    """What stands before the scene for as long as the stream lasts."""
+def pinned_prompt(chat: ChatFormat, *, trained: bool = False) -> Prompt:
+    """What stands before the scene for as long as the stream lasts.
+
+    A model ``trained`` on :data:`SCENE_FORMAT` needs no examples.
+    """
+    if trained:
+        return [Part(chat.system, True), Part(TRAINED_SYSTEM), *_next_user_turn(chat)]
     prompt = [Part(chat.system, True), Part(SYSTEM), *_next_user_turn(chat)]
     for scene, question, answer in EXAMPLES:
         prompt += [Part(scene), *turn_prompt(chat, question, answer)]

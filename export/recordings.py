@@ -1,0 +1,205 @@
+"""Scenes as the language model will meet them: composed, heard by the runtime, written down.
+
+    python -m export.recordings --corpus build/corpus --esc10 ../shared/data/esc10 \
+        --out build/scenes/train --split train --scenes 8000 --seed 0 --workers 2
+
+Every scene goes through :class:`edge_alm.runtime.Ears`, the same gates, encoder, tracker and
+transcriber as on a device, into a reasoner that only writes down what it is given. A folder holds
+parts ``NNNN.jsonl``, a scene a line, and ``NNNN.f16``, the embeddings of all its hops. A part
+that is there is not made again, so an interrupted run goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_alm.audio.memory import MemoryAudio
+from edge_alm.errors import EdgeAlmError, UsageError
+from edge_alm.models.bundle import load_bundle
+from edge_alm.reasoning.marks import HopMarks
+from edge_alm.reasoning.prompts import event_line, recording_line
+from edge_alm.reasoning.reasoner import Reasoner
+from edge_alm.reasoning.scene import never
+from edge_alm.runtime import Ears
+from edge_alm.types import Answer, Event, Samples, Sound
+from export.corpus import Clip, read_corpus
+from export.scenes import Placed, Recipe, compose
+
+SCENES_PER_PART = 100
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Recording:
+    """A scene as the language model meets it, and what was really there."""
+
+    items: tuple[str | NDArray[np.float16], ...]
+    """In order: text, or the embeddings [n, n_in] of consecutive hops."""
+    timeline: tuple[Placed, ...]
+    duration_s: float
+
+    @property
+    def hops(self) -> int:
+        """Hops of all items together."""
+        return sum(len(item) for item in self.items if not isinstance(item, str))
+
+
+class Recorder(Reasoner):
+    """A reasoner that writes down what it is given and answers nothing."""
+
+    def __init__(self) -> None:
+        self._marks = HopMarks()
+        self._items: list[str | list[NDArray[np.float32]]] = []
+
+    def append_event(self, event: Event) -> None:
+        """See :class:`Reasoner`."""
+        self._write(event_line(event))
+
+    def append_embeddings(
+        self, embeddings: NDArray[np.float32], start_s: float, end_s: float
+    ) -> None:
+        """See :class:`Reasoner`."""
+        self._write(self._marks.before(start_s, end_s))
+        if not self._items or isinstance(self._items[-1], str):
+            self._items.append([])
+        last = self._items[-1]
+        if isinstance(last, list):
+            last.extend(embeddings)
+
+    def begin_recording(self, name: str) -> None:
+        """See :class:`Reasoner`."""
+        self._write(recording_line(name))
+
+    def flush(self) -> None:
+        """See :class:`Reasoner`."""
+
+    def ask(
+        self,
+        question: str,
+        *,
+        choices: Sequence[str] | None = None,
+        think: bool = False,
+        ongoing: Sequence[Sound] = (),
+        now_s: float | None = None,
+        on_text: Callable[[str], None] | None = None,
+        cancelled: Callable[[], bool] = never,
+        remember: bool = False,
+    ) -> Answer:
+        """It has none."""
+        raise UsageError("question", expected="a reasoner that answers", got="a recorder")
+
+    def reset(self) -> None:
+        """See :class:`Reasoner`."""
+        self._marks.reset()
+        self._items = []
+
+    def close(self) -> None:
+        """See :class:`Reasoner`."""
+
+    def _write(self, text: str) -> None:
+        if text:
+            self._items.append(text)
+
+    def items(self) -> tuple[str | NDArray[np.float16], ...]:
+        """What was written since the last reset."""
+        return tuple(
+            item if isinstance(item, str) else np.asarray(item, np.float16) for item in self._items
+        )
+
+
+class Listener:
+    """Hears scenes one after the other, with the models of a bundle."""
+
+    def __init__(self, bundle: str | Path = "default") -> None:
+        self._recorder = Recorder()
+        models = load_bundle(bundle, language_model=False)
+        self._ears = Ears(models, reasoner=lambda: self._recorder)
+
+    def hear(self, samples: Samples) -> tuple[str | NDArray[np.float16], ...]:
+        """The items of 16 kHz mono samples, float32 [n]."""
+        self._ears.reset()
+        for _ in self._ears.listen(MemoryAudio(samples)):
+            pass
+        self._ears.flush()
+        return self._recorder.items()
+
+    def close(self) -> None:
+        """Free the models."""
+        self._ears.close()
+
+
+def write_part(path: Path, recordings: Sequence[Recording]) -> None:
+    """Write ``path`` (.f16 and, last, .jsonl)."""
+    lines, blocks, hops = [], [], 0
+    for recording in recordings:
+        items: list[str | int] = []
+        for item in recording.items:
+            if isinstance(item, str):
+                items.append(item)
+            else:
+                items.append(len(item))
+                blocks.append(item)
+        timeline = [asdict(placed) for placed in recording.timeline]
+        lines.append({"items": items, "timeline": timeline, "duration_s": recording.duration_s})
+        hops += recording.hops
+    data = np.concatenate(blocks) if blocks else np.empty((0, 1), np.float16)
+    data.tofile(path.with_suffix(".f16"))
+    partial = path.with_suffix(".partial")
+    header = {"hops": hops, "width": data.shape[1]}
+    partial.write_text("".join(json.dumps(line) + "\n" for line in [header, *lines]))
+    partial.replace(path.with_suffix(".jsonl"))
+
+
+def read_recordings(folder: Path) -> list[Recording]:
+    """All scenes of a folder, in order; the embeddings stay on disk until they are used.
+
+    Raises:
+        UsageError: no scenes there, or a part is damaged.
+    """
+    recordings: list[Recording] = []
+    for path in sorted(folder.glob("*.jsonl")):
+        try:
+            recordings += _read_part(path)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UsageError(
+                str(path), expected="a part of recorded scenes", got=str(error), hint="delete it"
+            ) from error
+    if not recordings:
+        raise UsageError(
+            str(folder),
+            expected="recorded scenes",
+            got="none",
+            hint="make them with python -m export.recordings",
+        )
+    return recordings
+
+
+def _read_part(path: Path) -> Iterator[Recording]:
+    header, *lines = map(json.loads, path.read_text().splitlines())
+    n, width = header["hops"], header["width"]
+    hops = np.empty((0, width), np.float16)
+    if n:
+        hops = np.memmap(path.with_suffix(".f16"), np.float16, "r", shape=(n, width))
+    at = 0
+    for line in lines:
+        items: list[str | NDArray[np.float16]] = []
+        for item in line["items"]:
+            if isinstance(item, str):
+                items.append(item)
+            else:
+                items.append(hops[at : at + item])
+                at += item
+        timeline = tuple(Placed(**placed) for placed in line["timeline"])
+        yield Recording(tuple(items), timeline, line["duration_s"])
+
+
