@@ -1,0 +1,622 @@
+"""Scenes of labelled sounds, mixed so that the whole truth about them is known.
+
+A scene is planned first (which labels, how often, near or far), then laid out in time, then
+rendered: every event is cut, put into a room, brought to its level and added; noise comes
+last and is set against the events. :func:`imagine` stops after the layout.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_alm.types import SAMPLE_RATE_HZ, Samples
+from export.corpus import Clip, read_samples, similar
+
+if TYPE_CHECKING:
+    Floats: TypeAlias = NDArray[np.float32]
+else:
+    Floats = Any
+
+Noise: TypeAlias = Literal["white", "pink", "brown", "hum", "room tone"]
+Codec: TypeAlias = Literal["mulaw", "vorbis", "mp3"]
+Range: TypeAlias = tuple[float, float]
+
+SPEECH = "speech"
+MIN_START_GAP_S = 0.7
+"""Starts closer than this could not be put in order by hops of 0.48 s."""
+REPEAT_GAP_S = 0.6
+PAUSE_S = 0.5
+"""A pause this long would be heard as the end of one occurrence; shorter than REPEAT_GAP_S."""
+MIN_OCCURRENCE_S = 0.3
+"""A clip of bursts shorter than this (a clock's ticks) is one sound and cannot be counted."""
+MIN_EVENT_S = 0.1
+FAR_DB = 14.0
+MOST_PLACED = 8
+FRAME_SAMPLES = 800
+"""50 ms: the loud part of a sound is its loudest frame."""
+RATES_HZ = (8_000, 11_025, 12_000, 22_050, 44_100, 48_000)
+NOISE_PERIOD_SAMPLES = 1 << 19
+"""Noise repeats seamlessly after 33 s, so ten minutes cost no more than half of one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Ranges and probabilities of scenes; the defaults are for training. Ranges are uniform."""
+
+    events: tuple[float, ...] = (0.05, 0.2, 0.25, 0.2, 0.15, 0.1, 0.05)
+    """Weights of 0, 1, 2, ... different sounds."""
+    duration_s: Range = (4.0, 20.0)
+    """Events that do not fit into the longest are left out."""
+    gap_s: Range = (0.3, 3.0)
+    longest_event_s: float = 5.0
+    overlap: float = 0.25
+    """Probability that two neighbours overlap, by up to half of the shorter one."""
+    repeat: float = 0.25
+    """Probability that one of the sounds comes 2 to 5 times."""
+    speech: float = 0.2
+    """Probability that one of the sounds is speech, where there are clips of it."""
+    near_far: float = 0.12
+    """Probability of a near and a far sound, half of the time of the same clip."""
+    spread_db: float = 30.0
+    """Range of the levels (RMS) of the sounds."""
+    loudest_db: Range = (-34.0, -14.0)
+    """RMS of the loudest, dBFS; less where its peaks would clip."""
+    reverb: float = 0.4
+    rt60_s: Range = (0.1, 1.0)
+    wet: Range = (0.1, 0.7)
+    """Share of the reverberation in the amplitude."""
+    noise: tuple[Noise, ...] = ("white", "pink", "brown", "hum", "room tone")
+    """One of them in every scene; empty: no noise."""
+    snr_db: Range = (-5.0, 40.0)
+    """Power of the events while they sound against the noise; densest at 3/4 of the range."""
+    audible_db: float | None = 6.0
+    """Noise is lowered until every event's loud part is this far above it; None: never."""
+    alone_db: Range = (-75.0, -30.0)
+    """RMS of noise in scenes without an event, dBFS."""
+    band: float = 0.25
+    """Probability that the scene passed through another sample rate."""
+    codec: float = 0.15
+    codecs: tuple[Codec, ...] = ("mulaw", "vorbis", "mp3")
+
+    @classmethod
+    def training(cls) -> Recipe:
+        """Everything, 4 to 20 s."""
+        return cls()
+
+    @classmethod
+    def clean(cls) -> Recipe:
+        """1 to 4 sounds one after the other in mild noise, 5 to 20 s."""
+        return cls(
+            events=(0, 1, 1, 1, 1),
+            duration_s=(5.0, 20.0),
+            overlap=0.0,
+            speech=0.0,
+            near_far=0.0,
+            spread_db=15.0,
+            loudest_db=(-26.0, -16.0),
+            reverb=0.0,
+            noise=("white", "pink", "room tone"),
+            snr_db=(20.0, 40.0),
+            band=0.0,
+            codec=0.0,
+        )
+
+    @classmethod
+    def long(cls) -> Recipe:
+        """Ten minutes of room tone with exactly one event."""
+        return cls(
+            events=(0, 1),
+            duration_s=(600.0, 600.0),
+            gap_s=(5.0, 60.0),
+            repeat=0.0,
+            near_far=0.0,
+            reverb=0.2,
+            noise=("room tone",),
+            snr_db=(15.0, 40.0),
+            band=0.0,
+            codec=0.0,
+        )
+
+    @classmethod
+    def empty(cls, kind: Literal["silence", "room tone", "white noise"]) -> Recipe:
+        """No event: zeros, room tone or white noise."""
+        noise: dict[str, tuple[Noise, ...]] = {
+            "silence": (),
+            "room tone": ("room tone",),
+            "white noise": ("white",),
+        }
+        alone_db = (-50.0, -20.0) if kind == "white noise" else (-70.0, -45.0)
+        return cls(events=(1,), noise=noise[kind], alone_db=alone_db, band=0.0, codec=0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A sound in a scene."""
+
+    label: str
+    start_s: float
+    end_s: float
+    """Without the reverberation after it."""
+    level_db: float
+    """RMS from start to end of the sound as mixed, dBFS, before any codec."""
+    text: str = ""
+    """Words spoken."""
+    attribute: str = ""
+    """"near" or "far" where the composer made it so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A recording and all that is heard in it."""
+
+    samples: Samples
+    """Shape [n], float32, 16 kHz, within [-1, 1]."""
+    timeline: tuple[Placed, ...]
+    """By start."""
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stems:
+    """A scene before it is summed."""
+
+    parts: tuple[tuple[int, Floats], ...]
+    """First sample and samples (with reverberation) of each event, in the timeline's order."""
+    noise: Floats
+    """Shape [n]: as long as the scene."""
+    timeline: tuple[Placed, ...]
+
+    def mix(self) -> Floats:
+        """The sum, cut at the scene's end."""
+        samples: Floats = self.noise.copy()
+        for start, part in self.parts:
+            end = min(start + len(part), len(samples))
+            samples[start:end] += part[: end - start]
+        return samples
+
+
+@dataclass(frozen=True, slots=True)
+class _Planned:
+    label: str
+    gain_db: float
+    attribute: str = ""
+    clip: Clip | None = None
+    length_samples: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Laid:
+    """What is placed, where it starts, and how many samples the scene has."""
+
+    planned: tuple[_Planned, ...]
+    starts: tuple[int, ...]
+    total_samples: int
+
+
+def compose(
+    rng: np.random.Generator,
+    clips: Sequence[Clip],
+    recipe: Recipe = Recipe(),
+) -> Scene:
+    """A scene of clips; the same generator state, clips and recipe give the same samples.
+
+    Labels in a scene are pairwise not ``similar``, except repeats. Speech comes at most once
+    and whole; other clips are cut to 5 s at most. Raises what reading a clip raises.
+    """
+    stems = render(rng, clips, recipe)
+    samples = stems.mix()
+    if rng.random() < recipe.codec:
+        samples = pass_codec(samples, recipe.codecs[int(rng.integers(len(recipe.codecs)))])
+    samples = np.clip(samples, -1.0, 1.0).astype(np.float32, copy=False)
+    return Scene(samples, stems.timeline, len(samples) / SAMPLE_RATE_HZ)
+
+
+def imagine(
+    rng: np.random.Generator,
+    labels: Sequence[str],
+    recipe: Recipe = Recipe(),
+) -> tuple[tuple[Placed, ...], float]:
+    """A timeline without samples, and its duration in seconds.
+
+    Events last 0.3 s to the recipe's longest, evenly on a logarithmic scale.
+    """
+    planned = []
+    for item in _plan(rng, labels, recipe):
+        length_s = 0.3 * (recipe.longest_event_s / 0.3) ** rng.random()
+        planned.append(replace(item, length_samples=round(length_s * SAMPLE_RATE_HZ)))
+    laid = _lay_out(rng, planned, recipe)
+    loudest_db = rng.uniform(*recipe.loudest_db)
+    levels_db = [loudest_db + item.gain_db for item in laid.planned]
+    return _timeline(laid, levels_db), laid.total_samples / SAMPLE_RATE_HZ
+
+
+def render(rng: np.random.Generator, clips: Sequence[Clip], recipe: Recipe) -> Stems:
+    """The parts of a scene, scaled so that their sum stays within [-1, 1]."""
+    by_label: dict[str, list[Clip]] = {}
+    for clip in clips:
+        by_label.setdefault(clip.label, []).append(clip)
+    planned, dry = _cut(rng, _plan(rng, list(by_label), recipe), by_label, recipe)
+    laid = _lay_out(rng, planned, recipe)
+    dry = dry[: len(laid.planned)]
+    rate_hz = RATES_HZ[int(rng.integers(len(RATES_HZ)))] if rng.random() < recipe.band else None
+    if rate_hz:
+        narrow = [pass_band(event, rate_hz) for event in dry]
+        # A cricket loses all it has at 8 kHz; such a scene keeps its band.
+        if all(_rms(a) > 0.5 * _rms(b) for a, b in zip(narrow, dry, strict=True)):
+            dry = narrow
+        else:
+            rate_hz = None
+    parts = _reverberate(rng, dry, laid.planned, recipe)
+    gains = [10 ** (item.gain_db / 20) for item in laid.planned]
+    parts = [
+        part * np.float32(gain / max(_rms(part[: len(event)]), 1e-9))
+        for part, event, gain in zip(parts, dry, gains, strict=True)
+    ]
+    placed = list(zip(laid.starts, parts, strict=True))
+    noise = make_noise(rng, recipe.noise, laid.total_samples)
+    if rate_hz:
+        noise = pass_band(noise, rate_hz)
+    snr_db = rng.triangular(
+        recipe.snr_db[0],
+        0.25 * recipe.snr_db[0] + 0.75 * recipe.snr_db[1],
+        recipe.snr_db[1] + 1e-9,
+    )
+    if placed:
+        sounding = sum(len(event) for event in dry)
+        power = sum(len(e) * gain**2 for e, gain in zip(dry, gains, strict=True)) / sounding
+        level = np.sqrt(power) * 10 ** (-snr_db / 20)
+        if recipe.audible_db is not None:
+            quietest = min(loud_part(part[: len(e)]) for part, e in zip(parts, dry, strict=True))
+            level = min(level, quietest * 10 ** (-recipe.audible_db / 20))
+        top_db = rng.uniform(*recipe.loudest_db) - max(item.gain_db for item in laid.planned)
+    else:
+        level, top_db = 1.0, rng.uniform(*recipe.alone_db)
+    noise *= np.float32(level / max(_rms(noise), 1e-9))
+    scale = 10 ** (top_db / 20)
+    peak = float(np.max(np.abs(Stems(tuple(placed), noise, ()).mix())))
+    scale = np.float32(min(scale, 0.98 / max(peak, 1e-9)))
+    placed = [(start, part * scale) for start, part in placed]
+    levels_db = [
+        20 * float(np.log10(max(_rms(part[: len(event)]), 1e-9)))
+        for (_, part), event in zip(placed, dry, strict=True)
+    ]
+    return Stems(tuple(placed), noise * scale, _timeline(laid, levels_db))
+
+
+def _plan(rng: np.random.Generator, labels: Sequence[str], recipe: Recipe) -> list[_Planned]:
+    """Which labels come, in which order, at which gain (dB, 0 at most)."""
+    weights = np.asarray(recipe.events, dtype=np.float64)
+    count = int(rng.choice(len(weights), p=weights / weights.sum()))
+    chosen: list[str] = []
+    if count and SPEECH in labels and rng.random() < recipe.speech:
+        chosen.append(SPEECH)
+    for index in rng.permutation(len(labels)):
+        if len(chosen) == count:
+            break
+        label = labels[index]
+        if label != SPEECH and not any(similar(label, other) for other in chosen):
+            chosen.append(label)
+    rng.shuffle(chosen)
+    groups = [[_Planned(label, -rng.uniform(0, recipe.spread_db))] for label in chosen]
+    usual = [i for i, label in enumerate(chosen) if label != SPEECH]
+    if usual and rng.random() < recipe.near_far:
+        _make_near_and_far(rng, groups, usual)
+    elif usual and rng.random() < recipe.repeat:
+        group = groups[usual[int(rng.integers(len(usual)))]]
+        first = group[0]
+        for _ in range(int(rng.integers(1, 5))):
+            gain_db = min(0.0, first.gain_db + rng.uniform(-3, 3))
+            group.append(replace(first, gain_db=gain_db))
+    planned = [item for group in groups for item in group][:MOST_PLACED]
+    if len(planned) > len(groups) and rng.random() < 0.4:
+        order = rng.permutation(len(planned))
+        planned = [planned[i] for i in order]
+    return planned
+
+
+def _make_near_and_far(
+    rng: np.random.Generator, groups: list[list[_Planned]], usual: Sequence[int]
+) -> None:
+    """Turn two of the sounds, or one into two, into a near and a far one."""
+    near_db = -rng.uniform(0, 6)
+    far_db = near_db - FAR_DB - rng.uniform(0, 8)
+    roles = [("near", near_db), ("far", far_db)]
+    rng.shuffle(roles)
+    if len(usual) > 1 and rng.random() < 0.5:
+        for index, (attribute, gain_db) in zip(
+            rng.choice(len(usual), 2, replace=False), roles, strict=True
+        ):
+            group = groups[usual[int(index)]]
+            group[0] = replace(group[0], attribute=attribute, gain_db=gain_db)
+    else:
+        group = groups[usual[int(rng.integers(len(usual)))]]
+        group[:] = [replace(group[0], attribute=a, gain_db=g) for a, g in roles]
+
+
+def _cut(
+    rng: np.random.Generator,
+    planned: Sequence[_Planned],
+    by_label: dict[str, list[Clip]],
+    recipe: Recipe,
+) -> tuple[list[_Planned], list[Floats]]:
+    """Clips for what is planned, and their samples, faded at both ends."""
+    room_s = 0.7 * recipe.duration_s[1] / max(1, len(planned))
+    longest_s = max(MIN_OCCURRENCE_S, min(recipe.longest_event_s, room_s))
+    same_clip = rng.random() < 0.5
+    done: dict[str, list[tuple[_Planned, Floats]]] = {}
+    filled: list[_Planned] = []
+    cut: list[Floats] = []
+    labels = [item.label for item in planned]
+    for item in planned:
+        earlier = done.setdefault(item.label, [])
+        if earlier and (same_clip or item.attribute):
+            first, samples = earlier[0]
+            clip = first.clip
+        else:
+            found = _read(rng, by_label[item.label], recipe, longest_s, labels.count(item.label))
+            if found is None:
+                continue
+            clip, samples = found
+        item = replace(item, clip=clip, length_samples=len(samples))
+        earlier.append((item, samples))
+        filled.append(item)
+        cut.append(samples)
+    return filled, cut
+
+
+def _read(
+    rng: np.random.Generator, clips: Sequence[Clip], recipe: Recipe, longest_s: float, times: int
+) -> tuple[Clip, Floats] | None:
+    """One of the clips as an event; None when four of them do not do."""
+    for index in rng.permutation(len(clips))[:4]:
+        clip = clips[index]
+        samples = read_samples(clip, recipe.longest_event_s + 0.1)
+        if clip.label == SPEECH:
+            # Half a sentence would make its text a lie.
+            if len(samples) > recipe.longest_event_s * SAMPLE_RATE_HZ:
+                continue
+            return clip, samples
+        samples, countable = occurrence(samples)
+        if len(samples) < MIN_EVENT_S * SAMPLE_RATE_HZ or (times > 1 and not countable):
+            continue
+        limit_s = rng.uniform(min(1.0, longest_s), longest_s)
+        return clip, fade(samples[: round(limit_s * SAMPLE_RATE_HZ)])
+    return None
+
+
+def occurrence(samples: Floats) -> tuple[Floats, bool]:
+    """The sound once, and whether it can be counted.
+
+    Where pauses of PAUSE_S divide a clip, the loudest piece is one occurrence (a bark of
+    three). Pieces shorter than MIN_OCCURRENCE_S are left together as one sound that cannot be
+    counted (a ticking clock).
+    """
+    power = _frame_powers(samples)
+    active = np.flatnonzero(power > power.max() * 10**-2.5)
+    pause = round(PAUSE_S * SAMPLE_RATE_HZ / FRAME_SAMPLES)
+    breaks = np.flatnonzero(np.diff(active) > pause)
+    if not len(breaks):
+        return samples, True
+    firsts = active[np.concatenate(([0], breaks + 1))]
+    lasts = active[np.concatenate((breaks, [len(active) - 1]))]
+    best = int(np.argmax([power[a : b + 1].sum() for a, b in zip(firsts, lasts, strict=True)]))
+    start = max(0, (firsts[best] - 1) * FRAME_SAMPLES)
+    end = (lasts[best] + 2) * FRAME_SAMPLES
+    if end - start < MIN_OCCURRENCE_S * SAMPLE_RATE_HZ:
+        return samples, False
+    return samples[start:end], True
+
+
+def fade(samples: Floats) -> Floats:
+    """A copy faded in over 5 ms and out over 100 ms, or a quarter of its length."""
+    faded = samples.astype(np.float32, copy=True)
+    rise, fall = min(80, len(faded) // 4), min(1_600, len(faded) // 4)
+    faded[:rise] *= np.linspace(0, 1, rise, dtype=np.float32)
+    faded[len(faded) - fall :] *= np.linspace(1, 0, fall, dtype=np.float32)
+    return faded
+
+
+def _lay_out(rng: np.random.Generator, planned: Sequence[_Planned], recipe: Recipe) -> _Laid:
+    """Starts by gaps and overlaps; what does not fit into the longest scene is left out."""
+    longest = round(recipe.duration_s[1] * SAMPLE_RATE_HZ)
+    kept: list[_Planned] = []
+    starts: list[int] = []
+    ends: dict[str, int] = {}
+    end = 0
+    overlapped = False
+    for item in planned:
+        start = end
+        if kept:
+            before = kept[-1]
+            overlap_samples = 0
+            if _may_overlap(before, item) and not overlapped and rng.random() < recipe.overlap:
+                shorter = min(before.length_samples, item.length_samples)
+                overlap_samples = round(shorter * rng.uniform(0.1, 0.5))
+            gap_s = rng.uniform(*recipe.gap_s)
+            start += -overlap_samples if overlap_samples else round(gap_s * SAMPLE_RATE_HZ)
+            start = max(start, starts[-1] + round(MIN_START_GAP_S * SAMPLE_RATE_HZ))
+            if item.label in ends:
+                start = max(start, ends[item.label] + round(REPEAT_GAP_S * SAMPLE_RATE_HZ))
+            overlapped = start < end
+            if overlapped:
+                # Under a much louder sound the other would not be heard.
+                low, high = before.gain_db - 6, min(0.0, before.gain_db + 6)
+                item = replace(item, gain_db=float(np.clip(item.gain_db, low, high)))
+        if start + item.length_samples > longest and kept:
+            break
+        kept.append(item)
+        starts.append(start)
+        ends[item.label] = start + item.length_samples
+        end = max(end, ends[item.label])
+    if sum(1 for item in kept if item.attribute) == 1:
+        kept = [replace(item, attribute="") for item in kept]
+    total = round(rng.uniform(*recipe.duration_s) * SAMPLE_RATE_HZ)
+    # Half a second around the events where there is room for it.
+    total = max(total, min(longest, end + SAMPLE_RATE_HZ), end)
+    lead = int(rng.integers(0, total - end + 1))
+    return _Laid(tuple(kept), tuple(start + lead for start in starts), total)
+
+
+def _may_overlap(a: _Planned, b: _Planned) -> bool:
+    return a.label != b.label and not (a.attribute or b.attribute)
+
+
+def _timeline(laid: _Laid, levels_db: Sequence[float]) -> tuple[Placed, ...]:
+    return tuple(
+        Placed(
+            label=item.label,
+            start_s=start / SAMPLE_RATE_HZ,
+            end_s=(start + item.length_samples) / SAMPLE_RATE_HZ,
+            level_db=level_db,
+            text=item.clip.text if item.clip else "",
+            attribute=item.attribute,
+        )
+        for item, start, level_db in zip(laid.planned, laid.starts, levels_db, strict=True)
+    )
+
+
+def _reverberate(
+    rng: np.random.Generator,
+    dry: Sequence[Floats],
+    planned: Sequence[_Planned],
+    recipe: Recipe,
+) -> list[Floats]:
+    """Every event in the scene's room, longer by its reverberation; far ones mostly so."""
+    roomy = rng.random() < recipe.reverb
+    any_far = any(item.attribute == "far" for item in planned)
+    if not (roomy or any_far):
+        return [*dry]
+    low_s, high_s = recipe.rt60_s
+    room = make_room(rng, rng.uniform(max(low_s, min(0.4, high_s)) if any_far else low_s, high_s))
+    wet = rng.uniform(*recipe.wet) if roomy else 0.0
+    parts = []
+    for event, item in zip(dry, planned, strict=True):
+        if item.attribute == "far":
+            parts.append(filter_event(event, room, rng.uniform(0.8, 0.95), rng.uniform(900, 1_800)))
+        elif item.attribute == "near" or not roomy:
+            parts.append(event)
+        else:
+            parts.append(filter_event(event, room, wet))
+    return parts
+
+
+def make_room(rng: np.random.Generator, rt60_s: float) -> Floats:
+    """A room's answer of unit energy: noise that falls by 60 dB in ``rt60_s``, 5-20 ms late."""
+    late = int(rng.integers(80, 320))
+    decay = rng.standard_normal(round(rt60_s * SAMPLE_RATE_HZ), dtype=np.float32)
+    decay *= np.exp(-np.log(1_000) / len(decay) * np.arange(len(decay), dtype=np.float32))
+    decay /= np.linalg.norm(decay)
+    return np.concatenate((np.zeros(late, np.float32), decay))
+
+
+def filter_event(event: Floats, room: Floats, wet: float, cutoff_hz: float | None = None) -> Floats:
+    """The event heard through a room (``wet`` of its amplitude) and two one-pole low-passes."""
+    length = len(event) + len(room) - 1
+    size = _fast_length(length)
+    gains = np.float32(wet) * np.fft.rfft(room, size) + np.float32(1 - wet)
+    if cutoff_hz:
+        hz = np.fft.rfftfreq(size, 1 / SAMPLE_RATE_HZ)
+        gains /= (1 + 1j * hz / cutoff_hz) ** 2
+    heard: Floats = np.fft.irfft(np.fft.rfft(event, size) * gains, size)[:length]
+    return heard.astype(np.float32, copy=False)
+
+
+def make_noise(rng: np.random.Generator, kinds: Sequence[Noise], length: int) -> Floats:
+    """Stationary noise of one of the kinds, shape [length], at any level; zeros without kinds."""
+    if not kinds:
+        return np.zeros(length, np.float32)
+    kind = kinds[int(rng.integers(len(kinds)))]
+    size = min(_fast_length(length), NOISE_PERIOD_SAMPLES)
+    bins = size // 2 + 1
+    # Below 40 Hz nothing grows: it would be power that no one hears.
+    hz = np.maximum(np.fft.rfftfreq(size, 1 / SAMPLE_RATE_HZ), 40.0).astype(np.float32)
+    spectrum = rng.standard_normal(2 * bins, dtype=np.float32).view(np.complex64)
+    spectrum *= hz ** np.float32(_SLOPES[kind])
+    if kind in ("hum", "room tone"):
+        hum_db = rng.uniform(0, 10) if kind == "hum" else rng.uniform(-15, -3)
+        mains_hz = (50, 60)[int(rng.integers(2))]
+        level = np.linalg.norm(spectrum) * 10 ** (hum_db / 20)
+        for harmonic in range(1, 6):
+            # Exactly on a bin, so that the period has no seam: at most 0.5 Hz beside the mains.
+            index = round(harmonic * mains_hz * size / SAMPLE_RATE_HZ)
+            spectrum[index] += level / harmonic**1.5 * np.exp(2j * np.pi * rng.random())
+    spectrum[0] = 0
+    period = np.fft.irfft(spectrum, size).astype(np.float32, copy=False)
+    noise: Floats = np.resize(period, length)
+    noise /= max(_rms(noise), 1e-9)
+    return noise
+
+
+# Exponent of the amplitude over frequency.
+_SLOPES: dict[Noise, float] = {
+    "white": 0.0,
+    "pink": -0.5,
+    "brown": -1.0,
+    "hum": -0.5,
+    "room tone": -0.8,
+}
+
+
+def pass_band(samples: Floats, rate_hz: int) -> Floats:
+    """The samples after a way through another rate; same length."""
+    import soxr
+
+    there = soxr.resample(samples, SAMPLE_RATE_HZ, rate_hz)
+    back = soxr.resample(there, rate_hz, SAMPLE_RATE_HZ)
+    return _fit(back, len(samples))
+
+
+def pass_codec(samples: Floats, codec: Codec) -> Floats:
+    """The samples as they come out of a codec; same length and time."""
+    if codec == "mulaw":
+        # G.711's curve, mu = 255, in 256 steps.
+        coded = np.sign(samples) * np.log1p(255 * np.abs(samples)) / np.log(256)
+        steps = np.round(coded * 127) / 127
+        return (np.sign(steps) * np.expm1(np.abs(steps) * np.log(256)) / 255).astype(np.float32)
+    import soundfile
+
+    file_format, subtype = {"vorbis": ("OGG", "VORBIS"), "mp3": ("MP3", "MPEG_LAYER_III")}[codec]
+    buffer = io.BytesIO()
+    with soundfile.SoundFile(
+        buffer, "w", SAMPLE_RATE_HZ, 1, subtype=subtype, format=file_format
+    ) as file:
+        # libsndfile's Vorbis writer overflows its stack on long writes.
+        for start in range(0, len(samples), SAMPLE_RATE_HZ):
+            file.write(samples[start : start + SAMPLE_RATE_HZ])
+    buffer.seek(0)
+    decoded, _ = soundfile.read(buffer, dtype="float32")
+    return _fit(decoded, len(samples))
+
+
+def loud_part(samples: Floats) -> float:
+    """RMS of the loudest 50 ms."""
+    return float(np.sqrt(_frame_powers(samples).max()))
+
+
+def _frame_powers(samples: Floats) -> Floats:
+    """Mean square of every 50 ms, the last ones filled up with zeros."""
+    frames = -(-len(samples) // FRAME_SAMPLES)
+    padded = _fit(samples, frames * FRAME_SAMPLES).reshape(frames, FRAME_SAMPLES)
+    powers: Floats = np.mean(np.square(padded), axis=1)
+    return powers
+
+
+def _rms(samples: Floats) -> float:
+    return float(np.sqrt(np.mean(np.square(samples)))) if len(samples) else 0.0
+
+
+def _fit(samples: Floats, length: int) -> Floats:
+    if len(samples) >= length:
+        return samples[:length]
+    return np.concatenate((samples, np.zeros(length - len(samples), np.float32)))
+
+
+def _fast_length(length: int) -> int:
+    """The least 2^a, 3 * 2^a or 5 * 2^a not below ``length``: fast for FFTs."""
+    return min(factor << max(0, -(-length // factor) - 1).bit_length() for factor in (2, 6, 10))
