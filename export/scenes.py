@@ -376,13 +376,13 @@ def _read(
     """One of the clips as an event; None when four of them do not do."""
     for index in rng.permutation(len(clips))[:4]:
         clip = clips[index]
-        samples = read_samples(clip, recipe.longest_event_s + 0.1)
         if clip.label == SPEECH:
             # Half a sentence would make its text a lie.
+            samples = read_samples(clip, 3 * recipe.longest_event_s)
             if len(samples) > recipe.longest_event_s * SAMPLE_RATE_HZ:
                 continue
             return clip, samples
-        samples, countable = occurrence(samples)
+        samples, countable = occurrence(read_samples(clip))
         if len(samples) < MIN_EVENT_S * SAMPLE_RATE_HZ or (times > 1 and not countable):
             continue
         limit_s = rng.uniform(min(1.0, longest_s), longest_s)
@@ -521,8 +521,7 @@ def filter_event(event: Floats, room: Floats, wet: float, cutoff_hz: float | Non
     size = _fast_length(length)
     gains = np.float32(wet) * np.fft.rfft(room, size) + np.float32(1 - wet)
     if cutoff_hz:
-        hz = np.fft.rfftfreq(size, 1 / SAMPLE_RATE_HZ)
-        gains /= (1 + 1j * hz / cutoff_hz) ** 2
+        gains = gains / (1 + 1j * np.fft.rfftfreq(size, 1 / SAMPLE_RATE_HZ) / cutoff_hz) ** 2
     heard: Floats = np.fft.irfft(np.fft.rfft(event, size) * gains, size)[:length]
     return heard.astype(np.float32, copy=False)
 
@@ -568,14 +567,14 @@ def pass_band(samples: Floats, rate_hz: int) -> Floats:
     import soxr
 
     there = soxr.resample(samples, SAMPLE_RATE_HZ, rate_hz)
-    back = soxr.resample(there, rate_hz, SAMPLE_RATE_HZ)
+    back: Floats = soxr.resample(there, rate_hz, SAMPLE_RATE_HZ)
     return _fit(back, len(samples))
 
 
 def pass_codec(samples: Floats, codec: Codec) -> Floats:
     """The samples as they come out of a codec; same length and time."""
     if codec == "mulaw":
-        # G.711's curve, mu = 255, in 256 steps.
+        # The curve of ITU-T G.711, mu = 255, in even steps of its output.
         coded = np.sign(samples) * np.log1p(255 * np.abs(samples)) / np.log(256)
         steps = np.round(coded * 127) / 127
         return (np.sign(steps) * np.expm1(np.abs(steps) * np.log(256)) / 255).astype(np.float32)
