@@ -35,7 +35,6 @@ PAUSE_S = 0.5
 """A pause this long would be heard as the end of one occurrence; shorter than REPEAT_GAP_S."""
 MIN_OCCURRENCE_S = 0.3
 """A clip of bursts shorter than this (a clock's ticks) is one sound and cannot be counted."""
-MIN_EVENT_S = 0.1
 FAR_DB = 14.0
 MOST_PLACED = 8
 FRAME_SAMPLES = 800
@@ -353,13 +352,20 @@ def _cut(
     filled: list[_Planned] = []
     cut: list[Floats] = []
     labels = [item.label for item in planned]
+    uncountable: set[str] = set()
     for item in planned:
+        if item.label in uncountable:
+            continue
         earlier = done.setdefault(item.label, [])
         if earlier and (same_clip or item.attribute):
             first, samples = earlier[0]
             clip = first.clip
         else:
-            found = _read(rng, by_label[item.label], recipe, longest_s, labels.count(item.label))
+            candidates, repeated = by_label[item.label], labels.count(item.label) > 1
+            found = _read(rng, candidates, recipe, longest_s, repeated)
+            if found is None and repeated and not earlier:
+                uncountable.add(item.label)
+                found = _read(rng, candidates, recipe, longest_s, False)
             if found is None:
                 continue
             clip, samples = found
@@ -371,10 +377,14 @@ def _cut(
 
 
 def _read(
-    rng: np.random.Generator, clips: Sequence[Clip], recipe: Recipe, longest_s: float, times: int
+    rng: np.random.Generator,
+    clips: Sequence[Clip],
+    recipe: Recipe,
+    longest_s: float,
+    repeated: bool,
 ) -> tuple[Clip, Floats] | None:
-    """One of the clips as an event; None when four of them do not do."""
-    for index in rng.permutation(len(clips))[:4]:
+    """One of the clips as an event; None when eight of them do not do."""
+    for index in rng.permutation(len(clips))[:8]:
         clip = clips[index]
         if clip.label == SPEECH:
             # Half a sentence would make its text a lie.
@@ -383,10 +393,14 @@ def _read(
                 continue
             return clip, samples
         samples, countable = occurrence(read_samples(clip))
-        if len(samples) < MIN_EVENT_S * SAMPLE_RATE_HZ or (times > 1 and not countable):
+        if repeated and not countable:
             continue
         limit_s = rng.uniform(min(1.0, longest_s), longest_s)
-        return clip, fade(samples[: round(limit_s * SAMPLE_RATE_HZ)])
+        samples = samples[: round(limit_s * SAMPLE_RATE_HZ)]
+        # Cut in a pause, the event would end in silence.
+        power = _frame_powers(samples)
+        last = int(np.flatnonzero(power >= power.max() * 1e-4)[-1])
+        return clip, fade(samples[: (last + 1) * FRAME_SAMPLES])
     return None
 
 
@@ -522,8 +536,8 @@ def filter_event(event: Floats, room: Floats, wet: float, cutoff_hz: float | Non
     gains = np.float32(wet) * np.fft.rfft(room, size) + np.float32(1 - wet)
     if cutoff_hz:
         gains = gains / (1 + 1j * np.fft.rfftfreq(size, 1 / SAMPLE_RATE_HZ) / cutoff_hz) ** 2
-    heard: Floats = np.fft.irfft(np.fft.rfft(event, size) * gains, size)[:length]
-    return heard.astype(np.float32, copy=False)
+    heard = np.fft.irfft(np.fft.rfft(event, size) * gains, size)
+    return heard[:length].astype(np.float32, copy=False)
 
 
 def make_noise(rng: np.random.Generator, kinds: Sequence[Noise], length: int) -> Floats:
@@ -577,7 +591,8 @@ def pass_codec(samples: Floats, codec: Codec) -> Floats:
         # The curve of ITU-T G.711, mu = 255, in even steps of its output.
         coded = np.sign(samples) * np.log1p(255 * np.abs(samples)) / np.log(256)
         steps = np.round(coded * 127) / 127
-        return (np.sign(steps) * np.expm1(np.abs(steps) * np.log(256)) / 255).astype(np.float32)
+        expanded: Floats = np.sign(steps) * np.expm1(np.abs(steps) * np.log(256)) / 255
+        return expanded.astype(np.float32, copy=False)
     import soundfile
 
     file_format, subtype = {"vorbis": ("OGG", "VORBIS"), "mp3": ("MP3", "MPEG_LAYER_III")}[codec]

@@ -199,7 +199,17 @@ def test_neighbours_overlap_as_often_as_asked(clips: list[Clip]) -> None:
     long_ones = [clip for clip in clips if soundfile.info(clip.path).duration >= 1.5]
     recipe = replace(BARE, events=(0, 0, 1), speech=0.0, overlap=0.5)
     scenes = [compose(rng, long_ones, recipe).timeline for rng in generators(100)]
-    assert 30 <= sum(b.start_s < a.end_s for a, b in scenes) <= 70
+    over = [(a, b) for a, b in scenes if b.start_s < a.end_s]
+    assert 30 <= len(over) <= 70
+    # A sound under a much louder one would not be heard.
+    assert max(abs(a.level_db - b.level_db) for a, b in over) <= 6.1
+
+
+def test_loud_scenes_do_not_clip(clips: list[Clip]) -> None:
+    recipe = replace(BARE, events=(0, 1), loudest_db=(-3.0, 0.0))
+    for rng in generators(10):
+        scene = compose(rng, clips, recipe)
+        assert 0.9 < np.abs(scene.samples).max() < 0.99
 
 
 def test_repeats_can_be_counted(clips: list[Clip]) -> None:
@@ -214,6 +224,17 @@ def test_repeats_can_be_counted(clips: list[Clip]) -> None:
         counts[bursts] += 1
     assert set(counts) <= {1, 2, 3, 4, 5}
     assert all(counts[n] for n in (2, 3, 4, 5))
+
+
+def test_what_cannot_be_counted_is_not_repeated(tmp_path: Path) -> None:
+    path = tmp_path / "clock.wav"
+    soundfile.write(path, bursts_of(0.02, 0.9, 5), SAMPLE_RATE_HZ)
+    clock = Clip(path, "clock ticking", "any", "clock", "train", "debian", True)
+    recipe = replace(BARE, events=(0, 1), repeat=1.0)
+    for rng in generators(10):
+        scene = compose(rng, [clock], recipe)
+        (placed,) = scene.timeline
+        assert np.abs(scene.samples[span(placed)][-1_000:]).max() > 0
 
 
 def test_far_is_quieter_duller_and_more_reverberant_than_near(clips: list[Clip]) -> None:
@@ -298,6 +319,18 @@ def test_noise_is_stationary(kind: Noise) -> None:
     # Nothing clicks, not even where the period starts again.
     steps = np.abs(np.diff(noise))
     assert steps.max() < 8 * rms(steps)
+
+
+def test_hum_has_the_mains_harmonics() -> None:
+    noise = make_noise(np.random.default_rng(7), ["hum"], 10 * SAMPLE_RATE_HZ)
+    power = np.abs(np.fft.rfft(noise * np.hanning(len(noise)))) ** 2
+    hz = np.fft.rfftfreq(len(noise), 1 / SAMPLE_RATE_HZ)
+    tones = [
+        sum(power[np.abs(hz - k * mains_hz) < 1].sum() for k in range(1, 6))
+        for mains_hz in (50, 60)
+    ]
+    assert max(tones) > 0.4 * power.sum()
+    assert min(tones) < 0.1 * max(tones)
 
 
 def test_a_room_falls_by_60_db_in_its_time() -> None:
