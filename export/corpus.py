@@ -197,7 +197,7 @@ def _esc10_clips(esc10: Path) -> list[Clip]:
         return []
     with table.open(newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if (esc10 / row["path"]).is_file()]
-    split = {fold: "train" for fold in TRAIN_FOLDS} | {fold: "dev" for fold in DEV_FOLDS}
+    split = dict.fromkeys(TRAIN_FOLDS, "train") | dict.fromkeys(DEV_FOLDS, "dev")
     return [
         Clip(
             path=esc10 / row["path"],
@@ -365,7 +365,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         names = sorted({row["package"] for row in rows})
         unpack_packages(args.root, [*names, *SPEECH_PACKAGES, "fluid-soundfont-gm"], versions)
         render_instruments(args.root)
-        check_clips(args.root, rows)
+        wrong = check_clips(args.root, rows)
+        for path in wrong:
+            print(f"left out: {path} is missing or differs from the table")
+        print(
+            f"{len(rows) - len(wrong)} of {len(rows)} clips of the table are there, as they should be"
+        )
         (args.root / "unusable.txt").unlink(missing_ok=True)
         sounds = [clip for clip in read_corpus(args.root, args.esc10) if clip.corpus != "esc10"]
         unusable = find_unusable(sounds, args.root)

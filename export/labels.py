@@ -80,7 +80,10 @@ def _stem(word: str) -> str:
 
 @cache
 def _table() -> Mapping[str, Any]:
-    return tomllib.loads((resources.files(__package__) / "data/alike.toml").read_text("utf-8"))
+    table: dict[str, Any] = tomllib.loads(
+        (resources.files(__package__) / "data/alike.toml").read_text("utf-8")
+    )
+    return table
 
 
 @cache
