@@ -56,8 +56,10 @@ PROGRAMS = (
 they are not played, because real ones are in the corpus."""
 
 _LOW = frozenset(
-    ("double bass", "bass guitar", "synthesizer bass", "tuba", "timpani", "bassoon", "cello")
-    + ("trombone", "taiko drum", "tom drum", "synthesizer drum")
+    (
+        *("double bass", "bass guitar", "synthesizer bass", "tuba", "timpani", "bassoon", "cello"),
+        *("trombone", "taiko drum", "tom drum", "synthesizer drum"),
+    )
 )
 _HIGH = frozenset(("glockenspiel", "celesta", "music box", "piccolo", "xylophone", "whistling"))
 _SCALES = ((0, 2, 4, 7, 9, 12), (0, 2, 3, 5, 7, 8, 12), (0, 2, 4, 5, 7, 9, 11, 12))
