@@ -253,6 +253,7 @@ def test_only_plain_words_are_speech(said: str, words: str) -> None:
         ("Bark", "dog bark"),
         ("Animal", "small animal chittering"),
         ("chicken", "Fowl"),
+        ("Whoop", "Bellow"),
     ],
 )
 def test_what_sounds_alike_is_similar(a: str, b: str) -> None:
@@ -316,16 +317,14 @@ def test_samples_are_trimmed_centred_and_loud(tone: Clip) -> None:
 
 
 def test_of_a_long_clip_the_loudest_stretch_is_taken(tmp_path: Path) -> None:
-    rng = np.random.default_rng(1)
-    samples = rng.normal(0, 0.01, 16_000 * 20).astype(np.float32)
-    samples[16_000 * 12 : 16_000 * 14] *= 10
+    samples = np.random.default_rng(1).normal(0, 0.01, 16_000 * 20).astype(np.float32)
+    tone = np.sin(2 * np.pi * 1_000 * np.arange(32_000) / 16_000)
+    samples[16_000 * 12 : 16_000 * 14] += 0.1 * tone.astype(np.float32)
     path = tmp_path / "long.wav"
     soundfile.write(path, samples, 16_000)
     heard = read_samples(clip_of(path), longest_s=2.0)
     assert len(heard) == 32_000
-    assert np.sqrt(np.mean(heard[:8000] ** 2)) == pytest.approx(
-        np.sqrt(np.mean(heard[-8000:] ** 2)), rel=0.1
-    )
+    assert abs(np.vdot(heard, tone)) > 0.95 * np.linalg.norm(heard) * np.linalg.norm(tone)
 
 
 @pytest.mark.parametrize("length", [1, 300, 16_000])
