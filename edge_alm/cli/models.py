@@ -10,6 +10,7 @@ from typing import Any
 
 from edge_alm.errors import ModelBrokenError, ModelMissingError
 from edge_alm.models import store
+from edge_alm.models.bundle import about_bundle, shipped_bundles
 from edge_alm.models.catalog import Artefact, catalogue, default_artefacts, find_artefact
 
 _BAR_CHARACTERS = 30
@@ -35,7 +36,9 @@ def add_parser(subparsers: Any) -> None:
     verify.add_argument("names", nargs="*", metavar="NAME")
     verify.set_defaults(run=run, act=_verify)
 
-    show = actions.add_parser("show", help="licence, origin, files and sources of a model")
+    show = actions.add_parser(
+        "show", help="licence, origin, files and sources of a model or a bundle"
+    )
     show.add_argument("name", metavar="NAME")
     show.add_argument("--json", action="store_true", help="one JSON object")
     show.set_defaults(run=run, act=_show)
@@ -100,6 +103,11 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _show(args: argparse.Namespace) -> int:
+    if args.name in shipped_bundles():
+        print(
+            json.dumps(about_bundle(args.name), ensure_ascii=False, indent=None if args.json else 2)
+        )
+        return 0
     row = _describe(find_artefact(args.name))
     if args.json:
         print(json.dumps(row, ensure_ascii=False))

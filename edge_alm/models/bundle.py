@@ -2,22 +2,23 @@
 
 A bundle is a folder with a ``bundle.json``: a name, and for each role either an artefact of the
 catalogue (``{"artefact": "yamnet", "file": "yamnet.onnx"}``) or a file of its own
-(``{"file": "projector.npz", "sha256": "..."}``). The one called "default" ships with the
-package.
+(``{"file": "projector.npz", "sha256": "..."}``). "default" is the one called "tiny", which ships
+with the package.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edge_alm.errors import ModelBrokenError, ModelMissingError, UsageError
 from edge_alm.models import store
-from edge_alm.models.catalog import BUNDLES, default_artefacts
+from edge_alm.models.adapter_file import check_adapter
+from edge_alm.models.catalog import BUNDLES, DEFAULT_BUNDLE, default_artefacts
 from edge_alm.models.ctranslate2_folder import check_ctranslate2
 from edge_alm.models.files import broken, inside, sha256_file
 from edge_alm.models.gguf_file import check_gguf
@@ -25,11 +26,43 @@ from edge_alm.models.onnx_file import check_onnx
 from edge_alm.models.projector_file import check_projector
 
 DEFINITION = "bundle.json"
+SCENE_FORMAT = 1
+"""The form in which a language model reads the scene here. A projector and an adapter are trained
+on one form; a test holds that this is the one of :mod:`edge_alm.reasoning.prompts`."""
+
+_CHECKS: dict[str, Callable[[Path], Any] | None] = {
+    "vad": check_onnx,
+    "encoder": check_onnx,
+    "labels": None,
+    "transcriber": check_ctranslate2,
+    "language_model": check_gguf,
+    "projector": check_projector,
+    "adapter": check_gguf,
+    "thresholds": None,
+}
+"""The roles, and what reads a file's header."""
+_REQUIRED = frozenset({"name", "vad", "encoder", "labels", "transcriber", "language_model"})
+_SETTINGS = frozenset({"context_tokens", "scene_format", "prior_weight", "golden", "about"})
+_KEYS = frozenset({"name", *_CHECKS}) | _SETTINGS
 _MAX_DEFINITION_BYTES = 1 << 16
 _EMBEDDING = "embedding"
-_REQUIRED = frozenset({"name", "vad", "encoder", "labels", "transcriber", "language_model"})
-_OPTIONAL = frozenset({"projector", "adapter", "context_tokens"})
 _MIN_CONTEXT_TOKENS, _CONTEXT_TOKENS = 256, 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Golden:
+    """A question to which a bundle is known to give an answer."""
+
+    clip: Path
+    """An audio file."""
+    question: str
+    choices: tuple[str, ...]
+    answer: str
+    """One of the choices."""
+    scores: Mapping[str, float]
+    """Probability of each choice among the choices."""
+    tolerance: float
+    """By how much a score may differ on another machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +84,17 @@ class Bundle:
     """An .npz from the encoder's embedding to the language model's width; None: text only."""
     adapter: Path | None
     """A LoRA adapter (GGUF) of the language model; None: without."""
+    thresholds: Path | None
+    """CSV with the columns label, threshold; None: those of the package."""
     sha256: str
     """Of the definition; it changes when the bundle does."""
     context_tokens: int
     """How much of the scene the language model holds."""
+    scene_format: int | None
+    """:data:`SCENE_FORMAT`; None where the language model was not trained on scenes."""
+    prior_weight: float
+    """0 to 1: how much of a choice's log-likelihood without the scene is taken off."""
+    golden: Golden | None
 
 
 def load_bundle(
@@ -66,64 +106,89 @@ def load_bundle(
     bundle's own is hashed (1 GB takes about a second).
 
     Args:
-        name_or_dir: "default", or a folder with a ``bundle.json``.
+        name_or_dir: "default", the name of a bundle in the package, or a folder with a
+            ``bundle.json``.
         language_model: False leaves out the language model, its adapter and the projector.
         transcriber: False leaves out the transcriber.
 
     Raises:
         UsageError: no such bundle, or its definition is wrong.
         ModelMissingError: an artefact is not here yet.
-        ModelBrokenError: a file's hash, header or widths disagree.
+        ModelBrokenError: a file's hash, header or widths disagree, or the bundle was trained on
+            scenes of another form.
     """
     folder = _find_folder(name_or_dir)
     definition, sha256 = _read_definition(folder / DEFINITION)
-
-    def find(role: str, check: Callable[[Path], Any], wanted: bool = True) -> tuple[Any, Any]:
-        if not wanted or definition.get(role) is None:
-            return None, None
-        path = _find_file(folder, role, definition[role])
-        return path, check(path)
-
-    vad, _ = find("vad", check_onnx)
-    encoder, encoder_info = find("encoder", check_onnx)
-    labels, _ = find("labels", lambda path: None)
-    speech, _ = find("transcriber", check_ctranslate2, transcriber)
-    model, model_info = find("language_model", check_gguf, language_model)
-    adapter, adapter_info = find("adapter", check_gguf, language_model)
-    projector, projector_info = find("projector", check_projector, language_model)
-
-    width = (encoder_info.outputs.get(_EMBEDDING) or (None,))[-1]
-    if width is None:
-        raise broken(encoder, f"an output {_EMBEDDING!r}", ", ".join(encoder_info.outputs))
-    context_tokens = definition.get("context_tokens", _CONTEXT_TOKENS)
-    if model_info:
-        if model_info.n_embd is None:
-            raise broken(model, "a language model", f"a GGUF file of {model_info.architecture}")
-        if context_tokens > (model_info.context_length or context_tokens):
-            raise _misfit(folder, "context_tokens", model_info.context_length, context_tokens)
-    if projector_info and projector_info.inputs != width:
-        raise _misfit(projector, "inputs (the encoder's embedding)", width, projector_info.inputs)
-    if projector_info and model_info and projector_info.outputs != model_info.n_embd:
-        raise _misfit(
-            projector,
-            "outputs (the language model's embedding)",
-            model_info.n_embd,
-            projector_info.outputs,
-        )
-    if adapter_info and model_info and adapter_info.architecture != model_info.architecture:
-        raise _misfit(adapter, "architecture", model_info.architecture, adapter_info.architecture)
+    unwanted = set() if transcriber else {"transcriber"}
+    if not language_model:
+        unwanted |= {"language_model", "projector", "adapter"}
+    paths = {
+        role: _find_file(folder, role, definition[role])
+        for role in _CHECKS
+        if role not in unwanted and definition.get(role) is not None
+    }
+    headers = {
+        role: check(path) for role, path in paths.items() if (check := _CHECKS[role]) is not None
+    }
+    context_tokens: int = definition.get("context_tokens", _CONTEXT_TOKENS)
+    _check_fit(folder, paths, headers, context_tokens)
     return Bundle(
-        definition["name"],
-        vad,
-        encoder,
-        labels,
-        speech,
-        model,
-        projector,
-        adapter,
-        sha256,
-        context_tokens,
+        name=definition["name"],
+        vad=paths["vad"],
+        encoder=paths["encoder"],
+        labels=paths["labels"],
+        transcriber=paths.get("transcriber"),
+        language_model=paths.get("language_model"),
+        projector=paths.get("projector"),
+        adapter=paths.get("adapter"),
+        thresholds=paths.get("thresholds"),
+        sha256=sha256,
+        context_tokens=context_tokens,
+        scene_format=definition.get("scene_format"),
+        prior_weight=float(definition.get("prior_weight", 1.0)),
+        golden=_read_golden(folder, definition.get("golden")),
     )
+
+
+def shipped_bundles() -> tuple[str, ...]:
+    """Names of the bundles in the package."""
+    return tuple(sorted(path.parent.name for path in BUNDLES.glob(f"*/{DEFINITION}")))
+
+
+def about_bundle(name_or_dir: str | Path) -> dict[str, Any]:
+    """A bundle's ``about``: where it comes from, in its maker's words; empty where it says nothing.
+
+    Raises:
+        UsageError, ModelBrokenError: as :func:`load_bundle`.
+    """
+    definition, _ = _read_definition(_find_folder(name_or_dir) / DEFINITION)
+    return dict(definition.get("about", {}))
+
+
+def _check_fit(
+    folder: Path, paths: Mapping[str, Path], headers: Mapping[str, Any], context_tokens: int
+) -> None:
+    """Refuse files that are whole but were not made for each other."""
+    encoder, model = headers["encoder"], headers.get("language_model")
+    projector, adapter = headers.get("projector"), headers.get("adapter")
+    width = (encoder.outputs.get(_EMBEDDING) or (None,))[-1]
+    if width is None:
+        raise broken(paths["encoder"], f"an output {_EMBEDDING!r}", ", ".join(encoder.outputs))
+    if model is None:
+        return
+    if model.n_embd is None:
+        path = paths["language_model"]
+        raise broken(path, "a language model", f"a GGUF file of {model.architecture}")
+    if context_tokens > (model.context_length or context_tokens):
+        raise _misfit(folder, "context_tokens", model.context_length, context_tokens)
+    if projector and projector.inputs != width:
+        what = "inputs (the encoder's embedding)"
+        raise _misfit(paths["projector"], what, width, projector.inputs)
+    if projector and projector.outputs != model.n_embd:
+        what = "outputs (the language model's embedding)"
+        raise _misfit(paths["projector"], what, model.n_embd, projector.outputs)
+    if adapter:
+        check_adapter(paths["adapter"], adapter, model)
 
 
 def _misfit(path: Path, what: str, expected: object, got: object) -> ModelBrokenError:
@@ -136,7 +201,8 @@ def _misfit(path: Path, what: str, expected: object, got: object) -> ModelBroken
 
 
 def _find_folder(name_or_dir: str | Path) -> Path:
-    for folder in (BUNDLES / str(name_or_dir), Path(name_or_dir)):
+    name = DEFAULT_BUNDLE if name_or_dir == "default" else str(name_or_dir)
+    for folder in (BUNDLES / name, Path(name_or_dir)):
         if (folder / DEFINITION).is_file():
             return folder
     raise UsageError(
@@ -148,7 +214,8 @@ def _read_definition(path: Path) -> tuple[dict[str, Any], str]:
     """The definition and its SHA-256.
 
     Raises:
-        UsageError: not JSON, unknown or missing keys, a wrong context.
+        UsageError: not JSON, unknown or missing keys, a wrong value.
+        ModelBrokenError: trained on scenes of another form.
     """
     try:
         raw = path.read_bytes()[: _MAX_DEFINITION_BYTES + 1]
@@ -158,20 +225,67 @@ def _read_definition(path: Path) -> tuple[dict[str, Any], str]:
     if not isinstance(definition, dict):
         raise UsageError(str(path), expected="a JSON object", got=type(definition).__name__)
     keys = definition.keys()
-    if not keys >= _REQUIRED or keys - _REQUIRED - _OPTIONAL:
+    if not keys >= _REQUIRED or keys - _KEYS:
         raise UsageError(
             str(path),
-            expected=f"keys {sorted(_REQUIRED)}, perhaps {sorted(_OPTIONAL)}",
+            expected=f"keys {sorted(_REQUIRED)}, perhaps {sorted(_KEYS - _REQUIRED)}",
             got=f"{sorted(keys)}",
         )
-    context = definition.get("context_tokens", _CONTEXT_TOKENS)
-    if type(context) is not int or context < _MIN_CONTEXT_TOKENS:
-        raise UsageError(
-            f"{path}: context_tokens", expected=f"{_MIN_CONTEXT_TOKENS} or more", got=repr(context)
+
+    def check(key: str, default: object, right: Callable[[Any], bool], expected: str) -> None:
+        if not right(value := definition.get(key, default)):
+            raise UsageError(f"{path}: {key}", expected=expected, got=repr(value))
+
+    check("name", "", lambda v: isinstance(v, str), "a text")
+    check(
+        "context_tokens",
+        _CONTEXT_TOKENS,
+        lambda v: type(v) is int and v >= _MIN_CONTEXT_TOKENS,
+        f"{_MIN_CONTEXT_TOKENS} or more",
+    )
+    check("prior_weight", 1.0, lambda v: _is_number(v) and 0.0 <= v <= 1.0, "a number from 0 to 1")
+    check("scene_format", None, lambda v: v is None or type(v) is int, "a whole number")
+    check("about", {}, lambda v: isinstance(v, dict), "an object")
+    trained = definition.get("projector") or definition.get("adapter")
+    scene_format = definition.get("scene_format")
+    if (trained or scene_format is not None) and scene_format != SCENE_FORMAT:
+        raise ModelBrokenError(
+            f"{path}: scene_format",
+            expected=str(SCENE_FORMAT),
+            got=str(scene_format),
+            hint="use a bundle that was trained for this version of edge-alm",
         )
-    if not isinstance(definition["name"], str):
-        raise UsageError(f"{path}: name", expected="a text", got=repr(definition["name"]))
     return definition, hashlib.sha256(raw).hexdigest()
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float)
+
+
+def _read_golden(folder: Path, entry: object) -> Golden | None:
+    """The golden question; its clip has been hashed.
+
+    Raises:
+        UsageError, ModelMissingError, ModelBrokenError: as :func:`load_bundle`.
+    """
+    if entry is None:
+        return None
+    match entry:
+        case {
+            "file": str(file),
+            "sha256": str(sha256),
+            "question": str(question),
+            "scores": dict(scores),
+            "answer": str(answer),
+            "tolerance": int() | float() as tolerance,
+        } if answer in scores and all(map(_is_number, scores.values())):
+            clip = _find_file(folder, "golden", {"file": file, "sha256": sha256})
+            return Golden(clip, question, tuple(scores), answer, scores, float(tolerance))
+    raise UsageError(
+        f"{folder / DEFINITION}: golden",
+        expected="file, sha256, question, scores (choice to number), answer (a choice), tolerance",
+        got=repr(entry),
+    )
 
 
 def _find_file(folder: Path, role: str, entry: object) -> Path:

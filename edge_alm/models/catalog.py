@@ -27,6 +27,8 @@ else:
 
 BUNDLES = Path(__file__).parent.parent / "bundles"
 """The bundles that ship with the package, a folder each."""
+DEFAULT_BUNDLE = "tiny"
+"""What "default" means."""
 HF_ENDPOINT = "https://huggingface.co"
 """Where a Hugging Face repository lies, unless the environment's HF_ENDPOINT says otherwise."""
 
@@ -191,7 +193,7 @@ def _read_source(entry: dict[str, Any]) -> WheelSource | WebSource:
 
 def default_artefacts() -> tuple[str, ...]:
     """The artefacts that the default bundle is made of."""
-    definition = BUNDLES / "default" / "bundle.json"
+    definition = BUNDLES / DEFAULT_BUNDLE / "bundle.json"
     roles = json.loads(definition.read_text(encoding="utf-8")).values()
     names = [role["artefact"] for role in roles if isinstance(role, dict) and "artefact" in role]
     return tuple(dict.fromkeys(names))

@@ -68,7 +68,8 @@ class GgufInfo:
     """Width of a token's embedding; None for files that are no language model (a projector)."""
     context_length: int | None
     """Tokens that it was trained for; None as above."""
-    tensors: int
+    shapes: dict[str, tuple[int, ...]]
+    """Tensor's name to its axes, fastest first: (inputs, outputs) of a linear layer."""
     types: dict[str, int]
     """Block type's name to number of tensors."""
     metadata: dict[str, Scalar]
@@ -246,7 +247,7 @@ class _Header:
             architecture,
             n_embd if isinstance(n_embd, int) else None,
             context if isinstance(context, int) else None,
-            len(shapes),
+            shapes,
             dict(types),
             metadata,
         )

@@ -46,7 +46,7 @@ def test_the_headers_are_checked_in_less_than_a_start_may_cost(models: Path) -> 
 
 def test_the_default_bundle_fits_together(models: Path) -> None:
     bundle = load_bundle()
-    assert bundle.name == "default"
+    assert bundle.name == "tiny"
     assert bundle.language_model is not None
     info = check_gguf(bundle.language_model)
     assert (info.architecture, info.n_embd, info.context_length) == ("llama", 576, 8192)

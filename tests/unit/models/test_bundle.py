@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,40 @@ from model_builders import (
 
 from edge_alm.errors import ModelBrokenError, ModelMissingError, UsageError
 from edge_alm.models import store
-from edge_alm.models.bundle import load_bundle
+from edge_alm.models.bundle import SCENE_FORMAT, about_bundle, load_bundle, shipped_bundles
+from edge_alm.models.catalog import DEFAULT_BUNDLE
+from edge_alm.reasoning import prompts
+
+LM_TENSORS = (
+    ("token_embd.weight", (32, 3), 0, 0),
+    ("blk.0.attn_k.weight", (32, 8), 0, 384),
+)
+LM_BYTES = 384 + 32 * 8 * 4
+
+
+def lora_gguf(
+    *,
+    target: str = "blk.0.attn_k.weight",
+    a: tuple[int, ...] = (32, 4),
+    b: tuple[int, ...] = (4, 8),
+    **keys: str,
+) -> bytes:
+    """A LoRA of one matrix; ``keys`` with _ for a dot."""
+    declared: dict[str, object] = {"general.architecture": "llama", "adapter.type": "lora"}
+    declared |= {key.replace("_", "."): value for key, value in keys.items()}
+    tensors = [(f"{target}.lora_a", a, 0, 0), (f"{target}.lora_b", b, 0, 4 * math.prod(a))]
+    return gguf_file(declared, tensors, data_bytes=4 * (math.prod(a) + math.prod(b)))
+
+
+def golden(folder: Path, **change: Any) -> dict[str, Any]:
+    return {
+        **own(folder, "clip.wav"),
+        "question": "what is heard?",
+        "scores": {"a dog": 0.9, "rain": 0.1},
+        "answer": "a dog",
+        "tolerance": 0.05,
+        **change,
+    }
 
 
 def own(folder: Path, name: str) -> dict[str, str]:
@@ -29,8 +63,9 @@ def write_bundle(folder: Path, **change: Any) -> Path:
         "vad.onnx": small_onnx(),
         "encoder.onnx": encoder_onnx(),
         "labels.csv": b"index,mid,display_name\n",
-        "lm.gguf": gguf_file(),
-        "lora.gguf": gguf_file(),
+        "lm.gguf": gguf_file(tensors=LM_TENSORS, data_bytes=LM_BYTES),
+        "lora.gguf": lora_gguf(),
+        "clip.wav": b"RIFF",
     }
     for name, content in files.items():
         if not (folder / name).exists():
@@ -46,6 +81,7 @@ def write_bundle(folder: Path, **change: Any) -> Path:
         "language_model": own(folder, "lm.gguf"),
         "projector": own(folder, "projector.npz"),
         "context_tokens": 512,
+        "scene_format": SCENE_FORMAT,
         **change,
     }
     (folder / "bundle.json").write_text(json.dumps(definition))
@@ -120,12 +156,112 @@ def test_a_projector_in_the_language_models_place_is_refused(tmp_path: Path) -> 
         load_bundle(write_bundle(tmp_path))
 
 
-def test_an_adapter_of_another_architecture_is_refused(tmp_path: Path) -> None:
-    keys: dict[str, object] = {"general.architecture": "qwen2"}
-    (tmp_path / "lora.gguf").write_bytes(gguf_file(keys, [("a", (8,), 0, 0)]))
+def test_an_adapter_that_fits_is_found(tmp_path: Path) -> None:
     write_bundle(tmp_path)
-    with pytest.raises(ModelBrokenError, match="expected llama, got qwen2"):
+    bundle = load_bundle(write_bundle(tmp_path, adapter=own(tmp_path, "lora.gguf")))
+    assert bundle.adapter == tmp_path / "lora.gguf"
+
+
+@pytest.mark.parametrize(
+    ("adapter", "words"),
+    [
+        (lora_gguf(general_architecture="qwen2"), "expected llama, got qwen2"),
+        (lora_gguf(adapter_type="control"), "expected lora, got control"),
+        (gguf_file(), "expected lora, got None"),
+        (lora_gguf(target="blk.1.attn_k.weight"), r"blk\.1\.attn_k\.weight.*of a matrix \(\)"),
+        (lora_gguf(a=(16, 4)), r"\(32, r\)"),
+        (lora_gguf(b=(4, 16)), r"\(r, 8\)"),
+        (lora_gguf(b=(8, 8)), r"\(r, 8\)"),
+        (lora_gguf(a=(32,), b=(8,)), "matrices"),
+    ],
+)
+def test_an_adapter_of_another_model_is_refused(tmp_path: Path, adapter: bytes, words: str) -> None:
+    write_bundle(tmp_path)
+    (tmp_path / "lora.gguf").write_bytes(adapter)
+    with pytest.raises(ModelBrokenError, match=words):
         load_bundle(write_bundle(tmp_path, adapter=own(tmp_path, "lora.gguf")))
+
+
+def test_half_an_adapter_is_refused(tmp_path: Path) -> None:
+    keys: dict[str, object] = {"adapter.type": "lora"}
+    half = gguf_file(keys, [("blk.0.attn_k.weight.lora_a", (32, 4), 0, 0)])
+    write_bundle(tmp_path)
+    (tmp_path / "lora.gguf").write_bytes(half)
+    with pytest.raises(ModelBrokenError, match=r"got \(32, 4\) and \(\)"):
+        load_bundle(write_bundle(tmp_path, adapter=own(tmp_path, "lora.gguf")))
+
+
+def test_the_scene_format_is_the_one_that_is_written() -> None:
+    assert SCENE_FORMAT == prompts.SCENE_FORMAT
+
+
+@pytest.mark.parametrize("role", ["projector", "adapter"])
+@pytest.mark.parametrize("got", [None, SCENE_FORMAT + 1])
+def test_what_was_trained_on_scenes_of_another_form_is_refused(
+    tmp_path: Path, role: str, got: int | None
+) -> None:
+    write_bundle(tmp_path)
+    files = {"projector": "projector.npz", "adapter": "lora.gguf"}
+    trained = {"projector": None, "adapter": None, role: own(tmp_path, files[role])}
+    with pytest.raises(ModelBrokenError, match=f"scene_format: expected {SCENE_FORMAT}, got {got}"):
+        load_bundle(write_bundle(tmp_path, scene_format=got, **trained))
+
+
+def test_untrained_models_need_no_scene_format(tmp_path: Path) -> None:
+    bundle = load_bundle(write_bundle(tmp_path, projector=None, scene_format=None))
+    assert bundle.scene_format is None
+
+
+def test_settings_are_read_and_have_defaults(tmp_path: Path) -> None:
+    plain = load_bundle(write_bundle(tmp_path))
+    assert (plain.prior_weight, plain.thresholds, plain.golden) == (1.0, None, None)
+    bundle = load_bundle(
+        write_bundle(
+            tmp_path,
+            prior_weight=0,
+            thresholds=own(tmp_path, "labels.csv"),
+            golden=golden(tmp_path),
+            about={"licence": "Apache-2.0"},
+        )
+    )
+    assert (bundle.prior_weight, bundle.thresholds) == (0.0, tmp_path / "labels.csv")
+    assert bundle.golden is not None
+    assert bundle.golden.clip == tmp_path / "clip.wav"
+    assert bundle.golden.choices == ("a dog", "rain")
+    assert (bundle.golden.answer, bundle.golden.scores["rain"]) == ("a dog", 0.1)
+    assert about_bundle(tmp_path) == {"licence": "Apache-2.0"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"answer": "a cat"},
+        {"scores": {"a dog": "high"}},
+        {"scores": []},
+        {"tolerance": None},
+        {"question": 1},
+        {"file": "../clip.wav"},
+    ],
+)
+def test_a_wrong_golden_question_is_the_users_mistake(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    write_bundle(tmp_path)
+    with pytest.raises(UsageError, match="golden"):
+        load_bundle(write_bundle(tmp_path, golden=golden(tmp_path, **change)))
+
+
+def test_a_changed_golden_clip_is_refused(tmp_path: Path) -> None:
+    write_bundle(tmp_path)
+    write_bundle(tmp_path, golden=golden(tmp_path))
+    (tmp_path / "clip.wav").write_bytes(b"RIFX")
+    with pytest.raises(ModelBrokenError, match="SHA-256"):
+        load_bundle(tmp_path)
+
+
+def test_default_is_another_name_of_the_bundle_that_ships() -> None:
+    assert DEFAULT_BUNDLE in shipped_bundles()
+    assert about_bundle("default") == about_bundle(DEFAULT_BUNDLE)
 
 
 @pytest.mark.parametrize(
@@ -136,6 +272,11 @@ def test_an_adapter_of_another_architecture_is_refused(tmp_path: Path) -> None:
         {"context_tokens": 0},
         {"context_tokens": True},
         {"context_tokens": "4096"},
+        {"prior_weight": 1.5},
+        {"prior_weight": True},
+        {"scene_format": True},
+        {"about": "text"},
+        {"golden": "clip.wav"},
         {"vad": "vad.onnx"},
         {"vad": {"file": "vad.onnx"}},
         {"vad": {"file": 1, "sha256": ""}},

@@ -24,7 +24,8 @@ def write(folder: Path, content: bytes) -> Path:
 def test_a_good_file_tells_its_widths(tmp_path: Path) -> None:
     info = check_gguf(write(tmp_path, gguf_file({"tokenizer.chat_template": "{{x}}"})))
     assert (info.architecture, info.n_embd, info.context_length) == ("llama", 32, 512)
-    assert (info.tensors, info.types) == (2, {"F32": 2})
+    assert info.shapes == {"token_embd.weight": (32, 3), "output_norm.weight": (32,)}
+    assert info.types == {"F32": 2}
     assert info.metadata["tokenizer.chat_template"] == "{{x}}"
 
 
