@@ -256,6 +256,25 @@ class LocalReasoner:
             total_ms=watch.now_ms(),
         )
 
+    def likelihood(self, question: str, text: str) -> float:
+        """Mean log probability of the tokens of ``text`` (and of its end) as the answer.
+
+        Of a text's first :data:`MAX_ANSWER_TOKENS` tokens, in lower case. It compares one text over
+        several scenes, which the scores of choices cannot.
+        """
+        if not text.strip():
+            raise UsageError("text", expected="some", got="none")
+        check_question(question, None)
+        with self._open() as scene:
+            scene.flush()
+            lines = [NOTHING_HEARD] if scene.is_empty else []
+            with scene.fork() as end:
+                turn = Turn(scene, self._llama, end, never, Stopwatch(), _drop)
+                turn.read(self._tail(lines, question))
+                (total,) = turn.score([text], self._answer_end)
+            tokens = self._llama.tokenize(text.lower())[:MAX_ANSWER_TOKENS]
+            return total / (len(tokens) + len(self._answer_end))
+
     @property
     def _answer_end(self) -> list[int]:
         """What a trained model writes after its answer, and so belongs to every choice."""
