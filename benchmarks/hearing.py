@@ -18,6 +18,7 @@ import itertools
 import json
 import math
 import multiprocessing
+import os
 import statistics
 import tempfile
 import time
@@ -476,6 +477,9 @@ def run(setting: Setting, tasks: Sequence[tuple[str, int]], jobs: int) -> Iterat
     if jobs == 1:
         yield from map(Bench(setting).answer, tasks)
         return
+    # numpy's threads of several processes spin against each other: 46 s became 150 s and more.
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(variable, "1")
     spawn = multiprocessing.get_context("spawn")  # llama.cpp does not survive a fork
     with ProcessPoolExecutor(jobs, spawn, initializer=_begin, initargs=(setting,)) as pool:
         yield from pool.map(_answer, tasks)
