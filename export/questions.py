@@ -65,10 +65,12 @@ class _Run:
 
     label: str
     start_s: float
+    repeat_s: float
+    """Start of the last repeat."""
     end_s: float
 
     def clearly_before(self, other: _Run) -> bool:
-        return other.start_s - self.start_s >= ONSET_MARGIN_S and other.end_s > self.end_s
+        return other.start_s - self.repeat_s >= ONSET_MARGIN_S and other.end_s > self.end_s
 
 
 class _Heard:
@@ -81,9 +83,10 @@ class _Heard:
         for event in self.events:
             last = self.runs[-1] if self.runs else None
             if last and last.label == event.label:
-                self.runs[-1] = _Run(last.label, last.start_s, max(last.end_s, event.end_s))
+                end_s = max(last.end_s, event.end_s)
+                self.runs[-1] = _Run(last.label, last.start_s, event.start_s, end_s)
             else:
-                self.runs.append(_Run(event.label, event.start_s, event.end_s))
+                self.runs.append(_Run(event.label, event.start_s, event.start_s, event.end_s))
         self.labels = list(dict.fromkeys(run.label for run in self.runs))
         seen = Counter(run.label for run in self.runs)
         self.once = {label for label, runs in seen.items() if runs == 1}
@@ -124,7 +127,7 @@ class _Heard:
     def starts_apart(self, index: int) -> bool:
         """Does this run start clearly before the next one?"""
         later = self.runs[index + 1 : index + 2]
-        return all(run.start_s - self.runs[index].start_s >= ONSET_MARGIN_S for run in later)
+        return all(run.start_s - self.runs[index].repeat_s >= ONSET_MARGIN_S for run in later)
 
 
 @dataclass(frozen=True, slots=True)

@@ -499,6 +499,7 @@ def placed(*events: tuple[str, float, float]) -> Scene:
         ("first", placed(("rain", 1, 2), ("bell", 3, 4), ("rain", 5, 6))),
         ("first", placed(("rain", 1, 2), ("bell", 1.2, 4))),
         ("last", placed(("rain", 1, 9), ("bell", 3, 4))),
+        ("last", placed(("rain", 1, 2), ("rain", 3, 4), ("bell", 3, 5))),
         ("last", placed(("rain", 1, 2), ("bell", 3, 4), ("rain", 5, 6))),
         ("after", placed(("rain", 1, 2), ("bell", 3, 4), ("frog", 3.1, 4.5))),
         ("before", placed(("bell", 1, 2), ("rain", 1.1, 2.2), ("frog", 1.2, 4))),
