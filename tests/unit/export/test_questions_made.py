@@ -503,7 +503,7 @@ def placed(*events: tuple[str, float, float]) -> Scene:
         ("last", placed(("rain", 1, 2), ("bell", 3, 4), ("rain", 5, 6))),
         ("after", placed(("rain", 1, 2), ("bell", 3, 4), ("frog", 3.1, 4.5))),
         ("before", placed(("bell", 1, 2), ("rain", 1.1, 2.2), ("frog", 1.2, 4))),
-        ("between", placed(("frog", 0, 9), ("rain", 1, 2), ("bell", 3, 4))),
+        ("between", placed(("frog", 0, 9), ("rain", 1, 2), ("bell", 3, 4), ("cow", 5, 6))),
         ("order", placed(("rain", 1, 2), ("rain", 3, 4))),
         ("relation", placed(("rain", 1, 2), ("bell", 3, 4), ("rain", 5, 6))),
         ("times", placed(("rain", 1, 2), ("rain", 2.1, 3))),
