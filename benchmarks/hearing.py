@@ -477,7 +477,8 @@ def run(setting: Setting, tasks: Sequence[tuple[str, int]], jobs: int) -> Iterat
     if jobs == 1:
         yield from map(Bench(setting).answer, tasks)
         return
-    # numpy's threads of several processes spin against each other: 46 s became 150 s and more.
+    # numpy's threads of several processes spin against each other: on two busy cores two scenes
+    # of "clips" by two jobs took 57 s with one thread each, and more than 140 s with two.
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(variable, "1")
     spawn = multiprocessing.get_context("spawn")  # llama.cpp does not survive a fork
