@@ -273,7 +273,9 @@ class Ears:
     def _make_pipeline(
         self, transcription: Transcription | None, watcher: Watcher, keep: Callable[[Hop], None]
     ) -> Pipeline:
-        tracker = Tracker(self._encoder.labels, read_thresholds(), ontology())
+        tracker = Tracker(
+            self._encoder.labels, read_thresholds(self._bundle.thresholds), ontology()
+        )
         hops = HopEncoder(self._encoder, self._log_mel)
         vad, segmenter = SileroVad(self._bundle.vad), SpeechSegmenter()
         speech = SpeechEar(vad, segmenter, transcription, self._voices)
@@ -341,7 +343,7 @@ class Ears:
         start_s, self._heard_s = to_seconds(hop.start), to_seconds(hop.end)
         # A soft token of plain noise tells nothing, and is taken for something.
         if self._mind and self._takes_embeddings and not hop.is_noise:
-            self._mind.scene.put_embeddings(hop.embedding[None], start_s, self._heard_s)
+            self._mind.scene.put_embeddings(hop.features[None], start_s, self._heard_s)
             self._hold_back(self._mind, waits)
 
     def _hold_back(self, mind: Mind, waits: bool) -> None:

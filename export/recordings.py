@@ -13,13 +13,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
+import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +36,9 @@ from export.corpus import Clip, read_corpus
 from export.scenes import Placed, Recipe, compose
 
 SCENES_PER_PART = 100
+CORPUS_SHARES = {"esc10": 0.4, "debian": 0.5, "instruments": 0.1}
+ONE_CORPUS = 0.7
+"""Share of scenes with clips of one corpus."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -203,3 +205,113 @@ def _read_part(path: Path) -> Iterator[Recording]:
         yield Recording(tuple(items), timeline, line["duration_s"])
 
 
+def choose_clips(rng: np.random.Generator, clips: Sequence[Clip], n: int = 24) -> list[Clip]:
+    """Clips for a scene: of one corpus or mixed, a corpus's labels equally likely; speech."""
+    tables: dict[str, dict[str, list[Clip]]] = {}
+    for clip in clips:
+        tables.setdefault(clip.corpus, {}).setdefault(clip.label, []).append(clip)
+    speech = [
+        clip for table in [tables.pop("speech", {})] for own in table.values() for clip in own
+    ]
+    names = [name for name in CORPUS_SHARES if name in tables]
+    shares = np.array([CORPUS_SHARES[name] for name in names])
+    shares /= shares.sum()
+    only = names[rng.choice(len(names), p=shares)] if rng.random() < ONE_CORPUS else None
+    chosen = []
+    for _ in range(n):
+        table = tables[only or names[rng.choice(len(names), p=shares)]]
+        labels = list(table)
+        own = table[labels[rng.integers(len(labels))]]
+        # The clip, and others of its label for repeats.
+        chosen += [own[i] for i in rng.permutation(len(own))[:3]]
+    return chosen + [speech[i] for i in rng.permutation(len(speech))[:4]]
+
+
+def choose_recipe(rng: np.random.Generator) -> Recipe:
+    """What kind of scene comes next in a training set."""
+    kinds: tuple[tuple[float, Recipe], ...] = (
+        (0.50, Recipe.training()),
+        (0.42, Recipe.clean()),
+        (0.02, replace(Recipe.long(), duration_s=(60.0, 400.0), events=(0, 2, 1, 1))),
+        (0.02, Recipe.empty("room tone")),
+        (0.02, Recipe.empty("white noise")),
+        (0.02, Recipe.empty("silence")),
+    )
+    return kinds[rng.choice(len(kinds), p=[share for share, _ in kinds])][1]
+
+
+def choose_pair(rng: np.random.Generator) -> Recipe:
+    """Two sounds that differ in how loud, how long or how near they are."""
+    near_far = float(rng.random() < 0.5)
+    return Recipe(events=(0, 0, 1), repeat=0.0, speech=0.0, near_far=near_far, snr_db=(15.0, 40.0))
+
+
+RECIPES: dict[str, Callable[[np.random.Generator], Recipe]] = {
+    "mixed": choose_recipe,
+    "pairs": choose_pair,
+}
+
+
+def make_part(
+    path: Path, clips: Sequence[Clip], recipe: str, seed: Sequence[int], bundle: str
+) -> float:
+    """Compose and hear the scenes of one part; returns how many seconds of sound they have."""
+    rng = np.random.default_rng(seed)
+    listener = Listener(bundle)
+    try:
+        recordings = []
+        for _ in range(SCENES_PER_PART):
+            scene = compose(rng, choose_clips(rng, clips), RECIPES[recipe](rng))
+            items = listener.hear(scene.samples)
+            recordings.append(Recording(items, scene.timeline, scene.duration_s))
+    finally:
+        listener.close()
+    write_part(path, recordings)
+    return sum(recording.duration_s for recording in recordings)
+
+
+def main() -> None:
+    """Make the parts that are not there yet."""
+    parser = argparse.ArgumentParser(prog="python -m export.recordings")
+    parser.add_argument("--corpus", type=Path, required=True, help="made by export.corpus")
+    parser.add_argument("--esc10", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--split", choices=("train", "dev"), default="train")
+    parser.add_argument("--recipe", choices=sorted(RECIPES), default="mixed")
+    parser.add_argument("--scenes", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--bundle", default="default")
+    args = parser.parse_args()
+    try:
+        clips = [c for c in read_corpus(args.corpus, args.esc10) if c.split == args.split]
+        args.out.mkdir(parents=True, exist_ok=True)
+        parts = range(-(-args.scenes // SCENES_PER_PART))
+        missing = [i for i in parts if not (args.out / f"{i:04}.jsonl").exists()]
+        began_s = time.perf_counter()
+        spawn = multiprocessing.get_context("spawn")  # native threads do not survive a fork
+        with ProcessPoolExecutor(args.workers, mp_context=spawn) as pool:
+            work = {
+                pool.submit(
+                    make_part,
+                    args.out / f"{i:04}",
+                    clips,
+                    args.recipe,
+                    (args.seed, i),
+                    args.bundle,
+                ): i
+                for i in missing
+            }
+            for done, future in enumerate(as_completed(work), 1):
+                heard_s, took_s = future.result(), time.perf_counter() - began_s
+                print(
+                    f"part {work[future]:04}: {heard_s:.0f} s of sound; "
+                    f"{done} of {len(missing)} in {took_s:.0f} s",
+                    flush=True,
+                )
+    except EdgeAlmError as error:
+        raise SystemExit(f"recordings: {error}") from error
+
+
+if __name__ == "__main__":
+    main()

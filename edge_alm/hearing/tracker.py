@@ -12,10 +12,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_alm.errors import ModelBrokenError
 from edge_alm.hearing.audioset import Ontology
 from edge_alm.hearing.encoder import HOP_FRAMES, HOP_SAMPLES, PATCH_FRAMES, Hop
 from edge_alm.hearing.logmel import HOP_SAMPLES as FRAME_SAMPLES
@@ -52,10 +54,23 @@ NEVER = 2.0
 
 
 @cache
-def read_thresholds() -> dict[str, float]:
-    """Threshold by label. Made from real recordings by ``python -m export.thresholds``."""
-    text = (resources.files(__package__) / "thresholds.csv").read_text("utf-8")
-    return {row["label"]: float(row["threshold"]) for row in csv.DictReader(text.splitlines())}
+def read_thresholds(path: Path | None = None) -> dict[str, float]:
+    """Threshold by label. Made from real recordings by ``python -m export.thresholds``.
+
+    Args:
+        path: a CSV with the columns label, threshold; None: the one of this package.
+
+    Raises:
+        ModelBrokenError: not such a file.
+    """
+    file = path or resources.files(__package__) / "thresholds.csv"
+    try:
+        rows = csv.DictReader(file.read_text("utf-8").splitlines())
+        return {row["label"]: float(row["threshold"]) for row in rows}
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+        raise ModelBrokenError(
+            f"thresholds {file.name}", expected="the columns label, threshold", got=str(error)
+        ) from error
 
 
 @dataclass(slots=True)

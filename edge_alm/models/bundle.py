@@ -23,7 +23,7 @@ from edge_alm.models.ctranslate2_folder import check_ctranslate2
 from edge_alm.models.files import broken, inside, sha256_file
 from edge_alm.models.gguf_file import check_gguf
 from edge_alm.models.onnx_file import check_onnx
-from edge_alm.models.projector_file import check_projector
+from edge_alm.models.projector_file import HOP_LEVELS, check_projector
 
 DEFINITION = "bundle.json"
 SCENE_FORMAT = 1
@@ -181,9 +181,9 @@ def _check_fit(
         raise broken(path, "a language model", f"a GGUF file of {model.architecture}")
     if context_tokens > (model.context_length or context_tokens):
         raise _misfit(folder, "context_tokens", model.context_length, context_tokens)
-    if projector and projector.inputs != width:
-        what = "inputs (the encoder's embedding)"
-        raise _misfit(paths["projector"], what, width, projector.inputs)
+    if projector and projector.inputs != width + HOP_LEVELS:
+        what = "inputs (the encoder's embedding and levels)"
+        raise _misfit(paths["projector"], what, width + HOP_LEVELS, projector.inputs)
     if projector and projector.outputs != model.n_embd:
         what = "outputs (the language model's embedding)"
         raise _misfit(paths["projector"], what, model.n_embd, projector.outputs)

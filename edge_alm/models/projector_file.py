@@ -17,6 +17,9 @@ import numpy as np
 from edge_alm.errors import ModelMissingError
 from edge_alm.models.files import broken
 
+HOP_LEVELS = 4
+"""Levels that a soft token is made from besides the embedding, one every 120 ms: the embedding
+says what is heard and hardly how loud, or when within the hop."""
 _MAX_HEADER_BYTES = 10_000
 _FLOATS = (np.dtype(np.float16), np.dtype(np.float32))
 

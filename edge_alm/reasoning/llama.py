@@ -145,7 +145,7 @@ class LlamaContext:
         # The model owns the adapter and frees it.
         lora = llama.llama_adapter_lora_init(self._model, os.fsencode(adapter))
         if lora:
-            adapters = (ctypes.c_void_p * 1)(lora)
+            adapters = (type(lora) * 1)(lora)
             scales = (ctypes.c_float * 1)(1.0)
             if llama.llama_set_adapters_lora(self._ctx, adapters, 1, scales) == 0:
                 return

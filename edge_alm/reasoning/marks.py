@@ -1,4 +1,4 @@
-"""When soft tokens were heard: a mark in the text before them, where it cannot be told otherwise."""
+"""When soft tokens were heard: a mark in the text before them, where nothing else tells it."""
 
 from __future__ import annotations
 

@@ -210,10 +210,10 @@ class LocalReasoner:
         """See :class:`Reasoner`.
 
         A choice's score is its log likelihood with the scene, less that without it times
-        ``prior_weight``. For a model that was not trained for this that is 1. On 64 made questions this had 0.58 to 0.66 right over a dozen prompts, the mean
-        log likelihood alone 0.50 to 0.58. ``benchmarks/answers.py`` has 0.57 right of 120
-        others, where guessing has 0.32. Confidence is the softmax of the scores; for a free
-        answer the geometric mean of its tokens' probabilities.
+        ``prior_weight``. Confidence is the softmax of the scores; for a free answer the geometric
+        mean of its tokens' probabilities. With the language model untrained, a prior weight of 1
+        had 0.58 to 0.66 of 64 made questions right over a dozen prompts, the mean log likelihood
+        alone 0.50 to 0.58.
         """
         watch = Stopwatch()
         options = check_question(question, choices)

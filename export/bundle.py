@@ -1,0 +1,116 @@
+"""Make a bundle of a training run: what `edge-alm` loads, hears with and answers by.
+
+    python -m export.bundle --run build/align --model MODEL.gguf --encoder yamnet_int8.onnx \
+        --golden CLIP --out edge_alm/bundles/tiny
+
+The folder gets the encoder, the projector (float16), the adapter as GGUF and ``bundle.json`` with
+the hash of each, what they were made from, and a golden clip: a short recording with a question,
+whose answer here is written down so that every other machine can check itself against it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import edge_alm
+from edge_alm.errors import EdgeAlmError
+from edge_alm.models.bundle import DEFINITION, load_bundle
+from edge_alm.models.files import sha256_file
+from edge_alm.reasoning.prompts import SCENE_FORMAT
+from export.adapter import to_gguf
+from export.align import HearingModel, load_run
+
+ENCODER, PROJECTOR, ADAPTER = "encoder.onnx", "projector.npz", "adapter.gguf"
+QUESTION = "What do you hear?"
+TOLERANCE = 0.05
+"""Of a golden probability. llama.cpp's kernels differ from CPU to CPU in the last bits of the
+activations that it rounds to 8 bits."""
+
+
+def write_parts(model: HearingModel, base: Path, encoder: Path, out: Path) -> None:
+    """Write encoder, projector and adapter into the folder ``out``."""
+    out.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(encoder, out / ENCODER)
+    arrays = {name: a.astype(np.float16) for name, a in model.projector.arrays().items()}
+    np.savez(out / PROJECTOR, **arrays)
+    with tempfile.TemporaryDirectory() as scratch:
+        model.language_model.save_pretrained(scratch)
+        to_gguf(Path(scratch), base, out / ADAPTER)
+
+
+def define(base: Mapping[str, Any], out: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The definition of the bundle in ``out``: ``base`` with the files that lie there."""
+    own = {"encoder": ENCODER, "projector": PROJECTOR, "adapter": ADAPTER}
+    entries = {role: entry(out / name) for role, name in own.items()}
+    return {**base, **entries, "scene_format": SCENE_FORMAT, **settings}
+
+
+def entry(path: Path) -> dict[str, str]:
+    """How a definition names a file of its own folder."""
+    return {"file": path.name, "sha256": sha256_file(path)}
+
+
+def hear_golden(bundle: Path, clip: Path, choices: tuple[str, str]) -> dict[str, Any]:
+    """The golden entry of a bundle: what it answers about a clip that lies in its folder."""
+    with edge_alm.load(bundle) as ears:
+        for _ in ears.listen(clip):
+            pass
+        answer = ears.ask(QUESTION, choices=choices)
+    (other,) = set(choices) - {answer.text}
+    scores = {answer.text: answer.confidence, other: round(1.0 - answer.confidence, 4)}
+    return {
+        **entry(clip),
+        "question": QUESTION,
+        "answer": answer.text,
+        "scores": scores,
+        "tolerance": TOLERANCE,
+    }
+
+
+def write_definition(out: Path, definition: Mapping[str, Any]) -> None:
+    """Write ``bundle.json``."""
+    (out / DEFINITION).write_text(json.dumps(definition, indent=2, ensure_ascii=False) + "\n")
+
+
+def main() -> None:
+    """Write a bundle's folder."""
+    parser = argparse.ArgumentParser(prog="python -m export.bundle")
+    parser.add_argument("--run", type=Path, required=True, help="folder of export.align")
+    parser.add_argument("--model", type=Path, required=True, help="the GGUF file it was run on")
+    parser.add_argument("--encoder", type=Path, required=True, help="of quantize.encoder")
+    parser.add_argument("--base", type=Path, required=True, help="bundle.json for all else")
+    parser.add_argument("--about", type=Path, required=True, help="JSON: sources, data, results")
+    parser.add_argument("--prior-weight", type=float, default=0.0)
+    parser.add_argument("--golden", type=Path, required=True, help="a short clip")
+    parser.add_argument("--choices", nargs=2, required=True, metavar="TEXT")
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    try:
+        run = load_run(args.run, args.model)
+        write_parts(run.model, args.model, args.encoder, args.out)
+        clip = args.out / f"golden{args.golden.suffix}"
+        shutil.copyfile(args.golden, clip)
+        settings = {
+            "name": args.out.name,
+            "prior_weight": args.prior_weight,
+            "about": {**json.loads(args.about.read_text()), "training": run.config},
+        }
+        definition = define(json.loads(args.base.read_text()), args.out, settings)
+        write_definition(args.out, definition)
+        golden = hear_golden(args.out, clip, tuple(args.choices))
+        write_definition(args.out, {**definition, "golden": golden})
+        load_bundle(args.out)
+    except (EdgeAlmError, OSError, ValueError) as error:
+        raise SystemExit(f"bundle: {error}") from error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""Captions that differ in one thing: the right one, and those of a scene composed otherwise.
+
+What CompA (Ghosh et al., ICLR 2024) asks of a model, it is taught here: which sound came first,
+and which of two was loud and which quiet, long and short, near and far.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby, permutations
+
+import numpy as np
+
+from export.scenes import Placed
+
+LOUDER_DB = 8.0
+LONGER = 2.2
+MOST_SOUNDS = 4
+MOST_WRONG = 3
+ATTRIBUTES = ("loud", "quiet"), ("long", "short"), ("near", "far")
+
+
+def contrast(rng: np.random.Generator, timeline: Sequence[Placed]) -> tuple[str, ...] | None:
+    """Captions, the right one first; None where the scene has nothing to contrast."""
+    makers = [make for make in (_order, _attributes) if make(rng, timeline)]
+    return makers[rng.integers(len(makers))](rng, timeline) if makers else None
+
+
+def _order(rng: np.random.Generator, timeline: Sequence[Placed]) -> tuple[str, ...] | None:
+    labels = [label for label, _ in groupby(placed.label for placed in timeline)]
+    if not 2 <= len(labels) <= MOST_SOUNDS or len(set(labels)) < len(labels):
+        return None
+    wrong = list(permutations(labels))[1:]
+    chosen = [wrong[i] for i in rng.permutation(len(wrong))[:MOST_WRONG]]
+    return tuple(", then ".join(order) for order in (labels, *chosen))
+
+
+def _attributes(rng: np.random.Generator, timeline: Sequence[Placed]) -> tuple[str, ...] | None:
+    if len(timeline) != 2 or timeline[0].label == timeline[1].label:
+        return None
+    a, b = timeline
+    lengths_s = a.end_s - a.start_s, b.end_s - b.start_s
+    clear = (
+        abs(a.level_db - b.level_db) >= LOUDER_DB,
+        max(lengths_s) >= LONGER * min(lengths_s),
+        {a.attribute, b.attribute} == {"near", "far"},
+    )
+    more = a.level_db > b.level_db, lengths_s[0] > lengths_s[1], a.attribute == "near"
+    kinds = [i for i, is_clear in enumerate(clear) if is_clear]
+    if not kinds:
+        return None
+    kind = 2 if 2 in kinds else kinds[rng.integers(len(kinds))]  # the rarest
+    words = ATTRIBUTES[kind] if more[kind] else ATTRIBUTES[kind][::-1]
+
+    def caption(one: Placed, other: Placed, first: str, second: str) -> str:
+        return f"{first} {one.label}, then {second} {other.label}"
+
+    return (
+        caption(a, b, *words),
+        caption(a, b, *words[::-1]),
+        caption(b, a, *words),
+        caption(b, a, *words[::-1]),
+    )

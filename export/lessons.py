@@ -1,0 +1,227 @@
+"""What a training run learns from: trees of recorded and imagined scenes, by step and place.
+
+A tree depends on the seed, the step and its place in the batch alone, so a run that is resumed,
+or spread over more processes, learns from the same ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_alm.errors import UsageError
+from edge_alm.hearing.tracker import read_thresholds
+from edge_alm.models import store
+from edge_alm.models.projector_file import HOP_LEVELS
+from edge_alm.reasoning.prompts import one_line, recording_line
+from export.contrasts import contrast
+from export.imagined import Imagination, phrases
+from export.questions import WORDINGS, Asked, ask
+from export.recordings import Recording, read_recordings
+from export.scenes import Placed
+from export.trees import Branch, Item, Tokenize, Tree, TreeMaker
+
+INPUTS = ("both", "soft", "text")
+NAMES = ("kitchen", "street", "garden", "office", "morning", "evening", "a", "b", "one", "two")
+ONLY_CHOICES = frozenset({"absent"})
+"""Skills whose answer depends on the options."""
+SPEECH = "speech"
+_DISTRACTORS = 48
+_ATTEMPTS = 40
+
+
+@dataclass(frozen=True, slots=True)
+class LessonsConfig:
+    """What is learnt from. Shares are between 0 and 1."""
+
+    train: tuple[str, ...] = ()
+    imagined: float = 0.0
+    inputs: str = "both"
+    drop_text: float = 0.0
+    drop_soft: float = 0.0
+    two_recordings: float = 0.0
+    earlier_turns: float = 0.0
+    thoughts: float = 0.0
+    contrasts: float = 0.0
+    questions: int = 6
+    longest_tokens: int = 700
+
+    def __post_init__(self) -> None:
+        if self.inputs not in INPUTS:
+            raise ValueError(f"inputs: one of {', '.join(INPUTS)}, got {self.inputs!r}")
+        for name in ("imagined", "drop_text", "drop_soft", "two_recordings", "thoughts"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"{name}: between 0 and 1, got {getattr(self, name)}")
+
+
+class Lessons:
+    """Trees for training.
+
+    Raises:
+        UsageError: there are no recorded scenes.
+    """
+
+    def __init__(
+        self, config: LessonsConfig, maker: TreeMaker, tokenize: Tokenize, seed: int
+    ) -> None:
+        self._config, self._maker, self._tokenize, self._seed = config, maker, tokenize, seed
+        self._recordings = [r for folder in config.train for r in read_recordings(Path(folder))]
+        if not self._recordings:
+            raise UsageError("data.train", expected="folders of recorded scenes", got="none")
+        heard = [item for r in self._recordings for item in r.items if not isinstance(item, str)]
+        self.n_in = int(heard[0].shape[1])
+        """Width of the encoder's embeddings."""
+        placed = [each for r in self._recordings for each in r.timeline]
+        self._labels = [each.label for each in placed]
+        self._sentences = sorted({each.text for each in placed if each.text})
+        self._imagination: Imagination | None = None
+        self._phrases: list[str] = []
+        if config.imagined:
+            rng = np.random.default_rng(seed)
+            pool = np.concatenate([heard[i] for i in rng.permutation(len(heard))[:4000]])
+            folder = store.locate("yamnet")
+            self._imagination = Imagination(
+                folder / "yamnet.onnx",
+                folder / "yamnet_class_map.csv",
+                read_thresholds(),
+                pool[:, :-HOP_LEVELS].astype(np.float32),
+            )
+            names = self._imagination.names
+            self._phrases = [each for name in names for each in phrases(name)]
+
+    def tree(self, step: int, place: int) -> Tree:
+        """The tree at a place of a step's batch."""
+        rng = np.random.default_rng((self._seed, step, place))
+        for _ in range(_ATTEMPTS):
+            tree = self._try(rng)
+            if tree is not None and len(tree) <= self._config.longest_tokens:
+                return tree
+        raise UsageError(
+            "data.longest_tokens", expected="room for a scene", got=str(self._config.longest_tokens)
+        )
+
+    def _try(self, rng: np.random.Generator) -> Tree | None:
+        config = self._config
+        recordings = [self._recording(rng)]
+        if rng.random() < config.two_recordings:
+            recordings.append(self._recording(rng))
+        pool: Sequence[str] = self._labels
+        if self._imagination and rng.random() < 0.5:
+            pool = self._phrases
+        labels = [pool[i] for i in rng.integers(len(pool), size=_DISTRACTORS)]
+        sentences = [
+            self._sentences[i] for i in rng.permutation(len(self._sentences))[:_DISTRACTORS]
+        ]
+        timelines = [r.timeline for r in recordings]
+        durations_s = [r.duration_s for r in recordings]
+
+        def questions(n: int) -> list[Asked]:
+            made: dict[str, Asked] = {}
+            for _ in range(3 * n):
+                if len(made) < n and (
+                    one := ask(rng, timelines, durations_s, labels, sentences=sentences)
+                ):
+                    made.setdefault(one.question, one)
+            return list(made.values())
+
+        asked = questions(config.questions)
+        if not asked:
+            return None
+        turns: list[tuple[str, str]] = []
+        if rng.random() < config.earlier_turns:
+            turns = [
+                (one.question, one.answer)
+                for one in questions(int(rng.integers(1, 3)))
+                if one.skill not in ONLY_CHOICES
+            ]
+        think = rng.random() < config.thoughts
+        branches = [self._branch(one, timelines if think else ()) for one in asked]
+        captions = contrast(rng, timelines[0]) if len(recordings) == 1 else None
+        if captions and rng.random() < config.contrasts:
+            wordings = WORDINGS["caption"][:-1]
+            wording = wordings[rng.integers(len(wordings))]
+            branches.append(Branch(wording, captions, 0, write=False))
+        return self._maker.make(self._items(recordings, rng), branches, turns)
+
+    def _recording(self, rng: np.random.Generator) -> Recording:
+        if self._imagination and rng.random() < self._config.imagined:
+            return self._imagination.scene(rng)
+        return self._recordings[rng.integers(len(self._recordings))]
+
+    def _branch(self, asked: Asked, thought: Sequence[Sequence[Placed]]) -> Branch:
+        options = asked.choices or (asked.answer,)
+        return Branch(
+            asked.question,
+            tuple(option.lower() for option in options),
+            options.index(asked.answer),
+            "; ".join(heard_in_order(timeline) for timeline in thought),
+            asked.skill not in ONLY_CHOICES,
+        )
+
+    def _items(self, recordings: Sequence[Recording], rng: np.random.Generator) -> list[Item]:
+        config = self._config
+        names = rng.permutation(len(NAMES))
+        items: list[Item] = []
+        chance = rng.random()
+        drop_text = config.inputs == "soft" or chance < config.drop_text
+        drop_soft = config.inputs == "text" or chance > 1.0 - config.drop_soft
+        for recording, name in zip(recordings, names, strict=False):
+            if len(recordings) > 1:
+                items.append(recording_line(f"{NAMES[name]}.wav"))
+            items += thinned(recording.items, text=drop_text, soft=drop_soft)
+        return items
+
+    def named_hops(self) -> tuple[NDArray[np.float16], list[list[int]]]:
+        """Hops [n, n_in] of scenes with one kind of sound, and the tokens of its label."""
+        hops, words = [], []
+        rng = np.random.default_rng(self._seed)
+        scenes = list(self._recordings)
+        if self._imagination:
+            scenes += [self._imagination.scene(rng) for _ in range(len(scenes))]
+        for recording in scenes:
+            labels = {placed.label for placed in recording.timeline} - {SPEECH}
+            if len(labels) != 1:
+                continue
+            tokens = self._tokenize(f" {one_line(labels.pop())}", False)
+            for item in recording.items:
+                if not isinstance(item, str):
+                    hops.append(item)
+                    words += [tokens] * len(item)
+        return np.concatenate(hops), words
+
+
+def heard_in_order(timeline: Sequence[Placed]) -> str:
+    """What a model that thinks first writes: every sound as often as it came; or "nothing"."""
+    return ", ".join(placed.label for placed in timeline) or "nothing"
+
+
+def thinned(items: Sequence[Item], *, text: bool, soft: bool) -> list[Item]:
+    """A scene without the lines of its sounds (``text``), or without soft tokens and their marks.
+
+    One of which nothing would be left stays whole: it would be told to be empty.
+    """
+    kept = [
+        item
+        for item in items
+        if not (text and is_sound_line(item)) and not (soft and is_soft(item))
+    ]
+    return kept if any(not is_mark(item) for item in kept) else list(items)
+
+
+def is_sound_line(item: Item) -> bool:
+    """``[12.5-14.0 dog bark]``, not what was said."""
+    return isinstance(item, str) and item.endswith("]\n") and '"' not in item
+
+
+def is_mark(item: Item) -> bool:
+    """``[12.5]`` before soft tokens."""
+    return isinstance(item, str) and item.endswith("]")
+
+
+def is_soft(item: Item) -> bool:
+    """Soft tokens or their mark."""
+    return not isinstance(item, str) or is_mark(item)
