@@ -22,6 +22,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 EXTRAS = "mic,pyaudio,llm,asr,tflite,export,dev"
+FOLLOWING = ("cuda-", "nvidia-", "triton")
+"""Packages that only torch for CUDA needs. It pins them itself; torch for the CPU has none."""
 HEADER = """\
 # Versions that are known to work together: a constraints file for pip (-c).
 # Written by scripts/lock_requirements.py; do not edit by hand.
@@ -54,7 +56,12 @@ def resolve(version: str) -> dict[str, str]:
         installs = json.loads(report.read_text(encoding="utf-8"))["install"]
     found = {normalise(i["metadata"]["name"]): i["metadata"]["version"] for i in installs}
     del found["edge-alm"]
-    return found
+    return {
+        # 2.13.0+cpu and +cu130 are builds of one version: a constraint takes whichever is there.
+        name: version.partition("+")[0]
+        for name, version in found.items()
+        if not name.startswith(FOLLOWING)
+    }
 
 
 def normalise(name: str) -> str:
