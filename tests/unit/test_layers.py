@@ -31,6 +31,45 @@ BELOW: dict[str, set[str]] = {
 }
 """What each part may import. The command line and the package itself may import everything."""
 
+FILES: dict[str, set[str]] = {
+    "hearing/gate.py": {"types"},
+    "hearing/segmenter.py": {"types"},
+    "reasoning/marks.py": set(),
+    "reasoning/prompts.py": {"types"},
+    "models/adapter_file.py": {"errors", "models.gguf_file"},
+    "models/projector_file.py": {"errors", "models.files"},
+}
+"""What is pure, or reads a header only, may import no more than this."""
+
+WORKSHOP: dict[str, set[str]] = {
+    "quantize": {"edge_alm"},
+    "export": {"edge_alm"},
+    "benchmarks": {"edge_alm", "export", "quantize"},
+}
+"""The folders beside the package, and whom they may import. None imports the command line."""
+
+EXPORT: dict[str, set[str]] = {
+    "labels": set(),
+    "packages": set(),
+    "instruments": set(),
+    "thresholds": set(),
+    "phrases": set(),
+    "corpus": {"labels", "packages", "instruments"},
+    "scenes": {"corpus"},
+    "contrasts": {"scenes"},
+    "pairs": {"corpus", "scenes"},
+    "questions": {"corpus", "scenes"},
+    "evaluation": {"corpus", "scenes", "questions"},
+    "recordings": {"corpus", "scenes"},
+    "imagined": {"labels", "thresholds", "scenes", "recordings"},
+    "trees": set(),
+    "lessons": {"scenes", "questions", "contrasts", "recordings", "imagined", "trees"},
+    "align": {"lessons", "trees"},
+    "adapter": set(),
+    "bundle": {"align", "adapter"},
+}
+"""What each module of ``export`` may import of it."""
+
 HEAVY = {
     "torch",
     "rclpy",
@@ -42,6 +81,8 @@ HEAVY = {
     "soundfile",
     "soxr",
 }
+TRAINING = {"torch", "transformers", "peft", "accelerate", "gguf", "optimum", "onnx"}
+"""The extra ``export``."""
 
 
 def part_of(module: str) -> str:
@@ -49,8 +90,8 @@ def part_of(module: str) -> str:
     return module.split(".")[1] if "." in module else ""
 
 
-def imports(path: Path, top: Path = PACKAGE) -> set[str]:
-    """Every module of this package that a file imports, inside functions too."""
+def imports(path: Path, top: Path = PACKAGE, package: str = "") -> set[str]:
+    """Every module that a file under ``top`` imports, inside functions too."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -58,29 +99,83 @@ def imports(path: Path, top: Path = PACKAGE) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:
-                folders = ("edge_alm", *path.parent.relative_to(top).parts)
+                folders = (package or top.name, *path.parent.relative_to(top).parts)
                 base = ".".join([*folders[: len(folders) - node.level + 1], base]).rstrip(".")
             # `from edge_alm import types` names the part itself.
             found |= {f"{base}.{alias.name}" for alias in node.names}
-    return {name for name in found if name.split(".")[0] == "edge_alm"}
+    return found
 
 
-def files() -> list[Path]:
-    return sorted(PACKAGE.rglob("*.py"))
+def of(package: str, modules: set[str]) -> set[str]:
+    return {name for name in modules if name.split(".")[0] == package}
+
+
+def top_imports(path: Path) -> set[str]:
+    """Packages that are imported together with the file."""
+    found = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+def files(*folders: str) -> list[Path]:
+    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
 
 
 def part_of_file(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-@pytest.mark.parametrize("path", files(), ids=lambda path: str(path.relative_to(PACKAGE)))
+@pytest.mark.parametrize("path", files("edge_alm"), ids=name_of)
 def test_imports_point_downwards(path: Path) -> None:
+    found = imports(path)
+    assert not {name.split(".")[0] for name in found} & {*WORKSHOP, "scripts", "tests"}
     part = part_of_file(path)
     if part in ("cli", "__init__", "__main__"):
         return
     assert part in BELOW, f"{part}: say in this test what it may import"
-    upwards = {name for name in imports(path) if part_of(name) not in BELOW[part] | {part}}
-    assert not upwards, f"{path.relative_to(ROOT)} imports {sorted(upwards)}"
+    upwards = {name for name in of("edge_alm", found) if part_of(name) not in BELOW[part] | {part}}
+    assert not upwards, f"{name_of(path)} imports {sorted(upwards)}"
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_what_is_pure_imports_little(name: str) -> None:
+    allowed = tuple(f"edge_alm.{module}." for module in FILES[name])
+    found = of("edge_alm", imports(PACKAGE / name))
+    assert not {module for module in found if not module.startswith(allowed)}
+
+
+@pytest.mark.parametrize("path", files(*WORKSHOP), ids=name_of)
+def test_the_workshop_stands_on_the_package(path: Path) -> None:
+    folder = path.relative_to(ROOT).parts[0]
+    found = imports(path, ROOT / folder)
+    ours = {name.split(".")[0] for name in found} & {"edge_alm", *WORKSHOP, "scripts", "tests"}
+    assert ours <= WORKSHOP[folder] | {folder}
+    assert not {name for name in found if name.startswith("edge_alm.cli")}
+
+
+@pytest.mark.parametrize("path", files("export"), ids=name_of)
+def test_modules_of_export_point_downwards(path: Path) -> None:
+    found = {part_of(name) for name in of("export", imports(path, ROOT / "export"))}
+    if path.stem == "__init__":
+        assert not found
+        return
+    assert path.stem in EXPORT, f"{path.stem}: say in this test what it may import"
+    assert found <= EXPORT[path.stem]
+
+
+@pytest.mark.parametrize("path", files(*WORKSHOP), ids=name_of)
+def test_only_training_needs_what_trains(path: Path) -> None:
+    """The corpus, scenes and benchmarks work where the extra ``export`` is missing."""
+    needed = top_imports(path) & TRAINING
+    assert needed == ({"torch"} if name_of(path) == "export/align.py" else set())
 
 
 def test_an_upward_import_is_seen(tmp_path: Path) -> None:
@@ -94,13 +189,14 @@ def test_an_upward_import_is_seen(tmp_path: Path) -> None:
         "def f():\n    from edge_alm.pipeline import run\n",
         encoding="utf-8",
     )
-    parts = {part_of(name) for name in imports(path, tmp_path)}
+    parts = {part_of(name) for name in imports(path, tmp_path, "edge_alm")}
     assert parts == {"cli", "hearing", "runtime", "audio", "pipeline"}
 
 
-def test_the_parts_are_in_order() -> None:
-    order = list(BELOW)
-    for part, below in BELOW.items():
+@pytest.mark.parametrize("table", [BELOW, EXPORT], ids=["edge_alm", "export"])
+def test_the_parts_are_in_order(table: dict[str, set[str]]) -> None:
+    order = list(table)
+    for part, below in table.items():
         assert all(order.index(other) < order.index(part) for other in below)
 
 
@@ -121,7 +217,7 @@ def run_import(statement: str) -> tuple[set[str], float]:
 
 def test_importing_the_package_is_light() -> None:
     modules, _ = run_import("import edge_alm")
-    assert not modules & HEAVY
+    assert not modules & (HEAVY | TRAINING)
 
 
 def test_importing_the_package_is_quick() -> None:
@@ -129,14 +225,7 @@ def test_importing_the_package_is_quick() -> None:
     assert min(run_import("import edge_alm")[1] for _ in range(3)) < 0.5
 
 
-@pytest.mark.parametrize("path", files(), ids=lambda path: str(path.relative_to(PACKAGE)))
+@pytest.mark.parametrize("path", files("edge_alm"), ids=name_of)
 def test_no_module_imports_a_heavy_package_at_its_top(path: Path) -> None:
     """So that every module can be imported where an extra is missing."""
-    top = ast.parse(path.read_text(encoding="utf-8")).body
-    found = set()
-    for node in top:
-        if isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module.split(".")[0])
-    assert not found & HEAVY
+    assert not top_imports(path) & (HEAVY | TRAINING)
