@@ -19,7 +19,7 @@ help:
 	@echo "make check          lint, formatting and types of everything"
 	@echo "make check-aarch64  do all default dependencies have wheels for 64-bit Arm"
 	@echo "make bench          the benchmarks"
-	@echo "make clean          remove the environment and all that was built in this folder"
+	@echo "make clean          remove the environment, wheels and caches; the corpus and training stay"
 
 demo: $(USER_STAMP)
 	@$(BIN)/edge-alm models pull
@@ -41,9 +41,11 @@ bench: $(USER_STAMP)
 	@for file in benchmarks/*.py; do name=$$(basename "$$file" .py); echo "== $$name"; \
 	$(BIN)/python -m "benchmarks.$$name" || exit 1; done
 
-# Models and the built llama.cpp stay: they are in EDGE_ALM_HOME, shared by all clones.
+# Models and the built llama.cpp stay: they are in EDGE_ALM_HOME, shared by all clones. So does the
+# rest of build/: the corpus, the scenes and the training runs, hours of work.
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build/lib build/bdist.* dist *.egg-info
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -59,7 +61,7 @@ $(USER_STAMP): | $(BIN)/python
 
 # PyAudio comes as source only, and is wanted only where PortAudio's header is.
 $(DEV_STAMP): $(USER_STAMP)
-	@echo "Installing what the tests need"
+	@echo "Installing what the tests need, torch too (192 MB for the CPU; CONTRIBUTING.md says how)"
 	@$(INSTALL) -e '.[mic,llm,asr,export,dev]'
 	@if echo '#include <portaudio.h>' | $(CC) -E - >/dev/null 2>&1; then $(INSTALL) pyaudio; \
 	else echo "no portaudio.h: tests of PyAudio will be skipped (scripts/system-deps installs it)"; fi
