@@ -8,7 +8,9 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,8 @@ else:
     import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parents[2]
+BUNDLES = ROOT / "edge_alm" / "bundles"
+LARGEST_BUNDLE_BYTES = 25_000_000
 AUDIO = {".wav", ".ogg", ".flac", ".mp3", ".opus", ".oga", ".m4a", ".aiff", ".raw", ".pcm"}
 LICENCES = ROOT / "tests" / "data" / "LICENCES.csv"
 OPEN_LICENCES = re.compile(r"CC0|CC-BY(-SA)?-\d|public domain", re.IGNORECASE)
@@ -54,7 +58,38 @@ def project() -> dict[str, object]:
 
 
 def test_no_large_file_is_tracked(tracked: list[Path]) -> None:
-    assert [p for p in tracked if p.stat().st_size > 10_000_000] == []
+    elsewhere = [path for path in tracked if BUNDLES not in path.parents]
+    assert [path for path in elsewhere if path.stat().st_size > 10_000_000] == []
+
+
+@pytest.mark.parametrize("bundle", sorted(BUNDLES.iterdir()), ids=lambda path: path.name)
+def test_a_shipped_bundle_is_small(bundle: Path) -> None:
+    sizes = [path.stat().st_size for path in bundle.rglob("*") if path.is_file()]
+    assert 0 < sum(sizes) <= LARGEST_BUNDLE_BYTES
+
+
+def test_the_wheel_holds_the_package_and_nothing_else(
+    tracked: list[Path], tmp_path: Path, require: Callable[[object, str], None]
+) -> None:
+    try:
+        recent = int(version("setuptools").split(".")[0]) >= 77
+    except PackageNotFoundError:
+        recent = False
+    require(recent, "setuptools 77 or later")
+    package = {path for path in tracked if ROOT / "edge_alm" in path.parents}
+    # A copy: setuptools leaves its build folder beside what it builds.
+    for path in package | {ROOT / name for name in ("pyproject.toml", "README.md", "LICENSE")}:
+        copy = tmp_path / "source" / path.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copy)
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-index"]
+    command += ["--no-build-isolation", "--wheel-dir", str(tmp_path), str(tmp_path / "source")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        held = {name for name in archive.namelist() if ".dist-info/" not in name}
+    assert held == {path.relative_to(ROOT).as_posix() for path in package}
 
 
 def test_bundled_audio_is_two_megabytes_in_all(tracked: list[Path]) -> None:
@@ -88,12 +123,20 @@ def test_every_recording_has_its_licence(tracked: list[Path]) -> None:
     assert {"file", "source", "licence", "author", "sha256"} <= set(rows[0])
     listed = {row["file"]: row for row in rows}
     folder = LICENCES.parent
-    audio = {str(p.relative_to(folder)) for p in tracked if p.suffix.lower() in AUDIO}
-    assert audio == set(listed)
+    audio = {path for path in tracked if path.suffix.lower() in AUDIO}
+    ours = {path for path in audio if folder in path.parents}
+    assert {str(path.relative_to(folder)) for path in ours} == set(listed)
     for name, row in listed.items():
         assert all(row.values()), f"{name}: a column is empty"
         assert OPEN_LICENCES.search(row["licence"]), f"{name}: {row['licence']}"
-        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == row["sha256"], name
+        assert sha256(folder / name) == row["sha256"], name
+    hashes = {row["sha256"] for row in rows}
+    for path in audio - ours:
+        assert sha256(path) in hashes, f"{path}: expected a copy of one of {folder}"
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def test_one_version(project: dict[str, object]) -> None:
@@ -113,6 +156,13 @@ def test_every_direct_dependency_is_locked(project: dict[str, object]) -> None:
     assert names <= locked
 
 
+def test_the_lock_suits_every_index() -> None:
+    """No build of one index (torch's ``+cpu``) and no address."""
+    lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
+    line_form = re.compile(r"#.*|[a-z0-9-]+==[\w.]+(; python_version .*)?")
+    assert [line for line in lines if not line_form.fullmatch(line)] == []
+
+
 def test_licence_is_apache_2() -> None:
     text = (ROOT / "LICENSE").read_text(encoding="utf-8")
     assert "Apache License" in text
@@ -126,6 +176,32 @@ def test_scripts_can_be_run(name: str) -> None:
     shell = path.read_text(encoding="utf-8").splitlines()[0].split()[-1].split("/")[-1]
     assert shell in ("sh", "bash")
     subprocess.run([shell, "-n", str(path)], check=True)
+
+
+@pytest.mark.parametrize(
+    ("target", "extras"),
+    [
+        ("demo", [{"mic", "llm", "asr"}]),
+        ("test", [{"mic", "llm", "asr"}, {"mic", "llm", "asr", "export", "dev"}]),
+    ],
+)
+def test_only_tests_install_what_training_needs(
+    target: str,
+    extras: list[set[str]],
+    tmp_path: Path,
+    require: Callable[[object, str], None],
+) -> None:
+    require(shutil.which("make") is not None, "no make")
+    done = subprocess.run(
+        ["make", "-n", target, f"VENV={tmp_path}/venv"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.returncode == 0, done.stderr
+    installed = re.findall(r"-c requirements\.lock -e '\.\[([\w,]+)\]'", done.stdout)
+    assert [set(names.split(",")) for names in installed] == extras
 
 
 @pytest.mark.parametrize("target", ["demo", "test", "check", "check-aarch64", "bench", "clean"])
