@@ -26,6 +26,15 @@ from export.scenes import Placed
 from export.trees import Branch, Item, Tokenize, Tree, TreeMaker
 
 INPUTS = ("both", "soft", "text")
+SHARES = (
+    "imagined",
+    "drop_text",
+    "drop_soft",
+    "two_recordings",
+    "earlier_turns",
+    "thoughts",
+    "contrasts",
+)
 NAMES = ("kitchen", "street", "garden", "office", "morning", "evening", "a", "b", "one", "two")
 ONLY_CHOICES = frozenset({"absent"})
 """Skills whose answer depends on the options."""
@@ -36,7 +45,11 @@ _ATTEMPTS = 40
 
 @dataclass(frozen=True, slots=True)
 class LessonsConfig:
-    """What is learnt from. Shares are between 0 and 1."""
+    """What is learnt from.
+
+    Raises:
+        ValueError: a share is not between 0 and 1, or something else is out of range.
+    """
 
     train: tuple[str, ...] = ()
     imagined: float = 0.0
@@ -53,16 +66,21 @@ class LessonsConfig:
     def __post_init__(self) -> None:
         if self.inputs not in INPUTS:
             raise ValueError(f"inputs: one of {', '.join(INPUTS)}, got {self.inputs!r}")
-        for name in ("imagined", "drop_text", "drop_soft", "two_recordings", "thoughts"):
+        for name in SHARES:
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"{name}: between 0 and 1, got {getattr(self, name)}")
+        if self.drop_text + self.drop_soft > 1.0:
+            raise ValueError("drop_text and drop_soft: together at most 1")
+        if self.questions < 1:
+            raise ValueError(f"questions: at least 1, got {self.questions}")
 
 
 class Lessons:
     """Trees for training.
 
     Raises:
-        UsageError: there are no recorded scenes.
+        UsageError: there are no recorded scenes, or none with a sound in it, or they were heard
+            with different encoders.
     """
 
     def __init__(
@@ -73,9 +91,13 @@ class Lessons:
         if not self._recordings:
             raise UsageError("data.train", expected="folders of recorded scenes", got="none")
         heard = [item for r in self._recordings for item in r.items if not isinstance(item, str)]
-        self.n_in = int(heard[0].shape[1])
-        """Width of the encoder's embeddings."""
         placed = [each for r in self._recordings for each in r.timeline]
+        widths = {hops.shape[1] for hops in heard}
+        if len(widths) != 1 or not placed:
+            got = f"embeddings of widths {sorted(widths)}, {len(placed)} sounds"
+            raise UsageError("data.train", expected="sounds heard by one encoder", got=got)
+        self.n_in = int(widths.pop())
+        """Width of the encoder's embeddings."""
         self._labels = [each.label for each in placed]
         self._sentences = sorted({each.text for each in placed if each.text})
         self._imagination: Imagination | None = None
@@ -145,7 +167,8 @@ class Lessons:
             wordings = WORDINGS["caption"][:-1]
             wording = wordings[rng.integers(len(wordings))]
             branches.append(Branch(wording, captions, 0, write=False))
-        return self._maker.make(self._items(recordings, rng), branches, turns)
+        items = self._items(recordings, rng)
+        return None if items is None else self._maker.make(items, branches, turns)
 
     def _recording(self, rng: np.random.Generator) -> Recording:
         if self._imagination and rng.random() < self._config.imagined:
@@ -162,17 +185,27 @@ class Lessons:
             asked.skill not in ONLY_CHOICES,
         )
 
-    def _items(self, recordings: Sequence[Recording], rng: np.random.Generator) -> list[Item]:
+    def _items(
+        self, recordings: Sequence[Recording], rng: np.random.Generator
+    ) -> list[Item] | None:
+        """What is given of them; None where one has sounds, but nothing of a sole kind of input."""
         config = self._config
         names = rng.permutation(len(NAMES))
         items: list[Item] = []
         chance = rng.random()
-        drop_text = config.inputs == "soft" or chance < config.drop_text
-        drop_soft = config.inputs == "text" or chance > 1.0 - config.drop_soft
+        drop_text, drop_soft = config.inputs == "soft", config.inputs == "text"
+        if config.inputs == "both":
+            drop_text, drop_soft = chance < config.drop_text, chance > 1.0 - config.drop_soft
         for recording, name in zip(recordings, names, strict=False):
             if len(recordings) > 1:
                 items.append(recording_line(f"{NAMES[name]}.wav"))
-            items += thinned(recording.items, text=drop_text, soft=drop_soft)
+            kept = thinned(recording.items, text=drop_text, soft=drop_soft)
+            unwanted = {"soft": is_sound_line, "text": is_soft}.get(config.inputs)
+            if unwanted and any(map(unwanted, kept)):
+                if recording.timeline:
+                    return None
+                kept = []
+            items += kept
         return items
 
     def named_hops(self) -> tuple[NDArray[np.float16], list[list[int]]]:

@@ -1,0 +1,235 @@
+"""Trees by seed, step and place, and what is left out of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from toy import LABELS, WIDTH, make_recording, tokenize, write_scenes
+
+from edge_alm.errors import UsageError
+from edge_alm.reasoning.prompts import CHATML, NOTHING_HEARD, THOUGHT_START, pinned_prompt
+from export.lessons import (
+    SHARES,
+    Lessons,
+    LessonsConfig,
+    heard_in_order,
+    is_mark,
+    is_soft,
+    is_sound_line,
+    thinned,
+)
+from export.recordings import Recording, read_recordings, write_part
+from export.scenes import Placed
+from export.trees import ROOT, Item, Tree, TreeMaker
+
+RICH = LessonsConfig(
+    drop_text=0.3,
+    drop_soft=0.3,
+    two_recordings=0.3,
+    earlier_turns=0.3,
+    thoughts=0.3,
+    contrasts=0.5,
+    questions=3,
+    longest_tokens=4000,
+)
+HOPS = np.zeros((2, WIDTH), np.float16)
+PINNED = len([t for p in pinned_prompt(CHATML, trained=True) for t in tokenize(*p)])
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_scenes(tmp_path_factory.mktemp("lessons") / "scenes")
+
+
+def make(config: LessonsConfig, *folders: Path, seed: int = 0) -> Lessons:
+    config = replace(config, train=tuple(map(str, folders)))
+    return Lessons(config, TreeMaker(tokenize), tokenize, seed)
+
+
+def text(tree: Tree, node: int | None = None) -> str:
+    """A node's text, or all; a soft token is a NUL."""
+    tokens = [t for t, n in zip(tree.tokens, tree.node, strict=True) if node in (None, n)]
+    return "".join(chr(t) if t < 256 else "|" for t in tokens)
+
+
+def scene_text(tree: Tree) -> str:
+    """What the scene, without what stands before it, reads as."""
+    return text(tree, ROOT)[PINNED:]
+
+
+def same(a: Tree, b: Tree) -> bool:
+    def plain(tree: Tree) -> tuple[object, ...]:
+        soft = [hops.tobytes() for hops in tree.soft]
+        lists = tree.tokens, tree.positions, tree.node, tree.soft_at, tree.rows, tree.targets
+        return soft, lists, tree.continuation, tree.choices, tree.written
+
+    return plain(a) == plain(b)
+
+
+def test_a_tree_depends_on_seed_step_and_place_alone(scenes: Path) -> None:
+    one, other = make(RICH, scenes), make(RICH, scenes)
+    where = [(step, place) for step in range(3) for place in range(2)]
+    trees = {at: one.tree(*at) for at in where}
+    for at in reversed(where):
+        assert same(other.tree(*at), trees[at])
+    every = list(trees.values())
+    assert not any(same(a, b) for i, a in enumerate(every) for b in every[:i])
+    assert not same(make(RICH, scenes, seed=1).tree(0, 0), trees[0, 0])
+
+
+def test_every_ingredient_comes_and_nothing_is_longer_than_allowed(scenes: Path) -> None:
+    config = replace(RICH, longest_tokens=1200)
+    lessons = make(config, scenes)
+    trees = [lessons.tree(step, 0) for step in range(60)]
+    assert all(len(tree) <= 1200 for tree in trees)
+    found = Counter[str]()
+    for tree in trees:
+        scene = scene_text(tree)
+        found["two"] += "Recording " in scene
+        found["turns"] += "assistant" in scene
+        found["thought"] += THOUGHT_START in text(tree)
+        found["soft"] += bool(tree.soft_at)
+        found["lines"] += "]\n" in scene
+        found["choices"] += bool(tree.choices)
+        assert tree.written or tree.choices
+        assert len(tree.soft_at) == scene.count("\0")
+    assert all(5 <= found[name] <= 55 for name in ("two", "turns", "thought", "soft", "lines")), (
+        found
+    )
+    assert found["choices"] > 30
+
+
+@pytest.mark.parametrize("drop", [0.0, 0.5])
+def test_sole_kinds_of_input(scenes: Path, drop: float) -> None:
+    plain = replace(RICH, drop_text=drop, drop_soft=drop, earlier_turns=0.0)
+    lessons = make(replace(plain, inputs="text"), scenes)
+    for step in range(20):
+        tree = lessons.tree(step, 0)
+        assert not tree.soft_at
+        assert "]\n" in scene_text(tree)
+    lessons = make(replace(plain, inputs="soft"), scenes)
+    for step in range(20):
+        tree = lessons.tree(step, 0)
+        assert tree.soft_at
+        assert not any(label in scene_text(tree) for label in LABELS)
+
+
+def test_a_sole_kind_passes_over_sounds_it_has_nothing_of(tmp_path: Path) -> None:
+    heard = make_recording(np.random.default_rng(0))
+    unheard = Recording(("[0.0]", HOPS), (Placed("cat", 0.0, 1.0, -20.0),), 2.0)
+    silence = Recording(("[0.0]", HOPS), (), 2.0)
+    write_part(tmp_path / "0000", [heard, unheard, silence])
+    config = LessonsConfig(inputs="text", longest_tokens=4000)
+    lessons = make(config, tmp_path)
+    seen = {scene_text(lessons.tree(step, 0)) for step in range(20)}
+    (line,) = filter(is_sound_line, heard.items[:3])
+    assert len(seen) == 2
+    assert NOTHING_HEARD in seen
+    assert any(str(line) in scene for scene in seen)
+
+
+scene_items = st.lists(
+    st.sampled_from(
+        [
+            "[1.0]",
+            "[12.5]",
+            "[1.0-2.0 dog bark]\n",
+            "[3.0-4.0 rain 0.4]\n",
+            '[5.0-6.0 "left"]\n',
+            HOPS,
+        ]
+    ),
+    max_size=6,
+)
+
+
+@given(items=scene_items, drop_text=st.booleans(), drop_soft=st.booleans())
+def test_thinned_leaves_a_kind_out_and_never_everything(
+    items: list[Item], drop_text: bool, drop_soft: bool
+) -> None:
+    kept = thinned(items, text=drop_text, soft=drop_soft)
+    said = [item for item in items if isinstance(item, str) and '"' in item]
+    gone = (drop_text and any(map(is_sound_line, items))) or (
+        drop_soft and any(map(is_soft, items))
+    )
+    if len(kept) == len(items):
+        left = [i for i in items if not is_mark(i)]
+        left = [i for i in left if not (drop_text and is_sound_line(i))]
+        left = [i for i in left if not (drop_soft and is_soft(i))]
+        assert not (gone and left)
+    else:
+        assert not (drop_text and any(map(is_sound_line, kept)))
+        assert not (drop_soft and any(map(is_soft, kept)))
+        assert any(not is_mark(item) for item in kept)
+    assert [item for item in kept if isinstance(item, str) and '"' in item] == said
+    assert bool(kept) == bool(items)
+
+
+def test_named_hops_are_of_scenes_with_one_kind_of_sound(scenes: Path) -> None:
+    hops, words = make(RICH, scenes).named_hops()
+    names = {bytes(tokens).decode().strip() for tokens in words}
+    assert len(hops) == len(words)
+    assert names <= set(LABELS)
+    for hop, tokens in zip(hops, words, strict=True):
+        assert LABELS[int(hop[: len(LABELS)].argmax())] == bytes(tokens).decode().strip()
+    alone = [r for r in read_recordings(scenes) if len({p.label for p in r.timeline}) == 1]
+    assert len(hops) == sum(recording.hops for recording in alone) > 0
+
+
+def test_a_thought_names_every_sound_as_often_as_it_came() -> None:
+    placed = [Placed(label, 1.0 * i, i + 0.5, -20.0) for i, label in enumerate(["a", "b", "a"])]
+    assert heard_in_order(placed) == "a, b, a"
+    assert heard_in_order([]) == "nothing"
+
+
+@pytest.mark.parametrize("name", SHARES)
+@pytest.mark.parametrize("value", [-0.01, 1.01, float("nan")])
+def test_a_share_out_of_range_is_refused(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"{name}: between 0 and 1"):
+        LessonsConfig(**{name: value})  # type: ignore[arg-type]
+
+
+def test_other_settings_out_of_range_are_refused() -> None:
+    with pytest.raises(ValueError, match="inputs: one of both, soft, text, got 'sound'"):
+        LessonsConfig(inputs="sound")
+    with pytest.raises(ValueError, match="together"):
+        LessonsConfig(drop_text=0.6, drop_soft=0.6)
+    with pytest.raises(ValueError, match="questions"):
+        LessonsConfig(questions=0)
+
+
+def test_what_cannot_be_learnt_from_is_refused(scenes: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="expected folders of recorded scenes, got none"):
+        make(RICH)
+    silent, other = tmp_path / "silent", tmp_path / "other"
+    for folder, hops, timeline in (
+        (silent, HOPS, ()),
+        (other, HOPS[:, :-1], (Placed("cat", 0.0, 1.0, -20.0),)),
+    ):
+        folder.mkdir()
+        write_part(folder / "0000", [Recording((hops,), timeline, 2.0)])
+    with pytest.raises(UsageError, match="0 sounds"):
+        make(RICH, silent)
+    with pytest.raises(UsageError, match="widths"):
+        make(RICH, scenes, other)
+    with pytest.raises(UsageError, match=r"longest_tokens.*got 50"):
+        make(replace(RICH, longest_tokens=50), scenes).tree(0, 0)
+
+
+def test_imagined_scenes_are_learnt_from(models: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    hops = np.abs(rng.normal(0, 1, (64, 1028))).astype(np.float16)
+    real = Recording(("[0.0]", hops), (Placed("unheard of", 0.0, 30.0, -20.0),), 31.0)
+    write_part(tmp_path / "0000", [real])
+    lessons = make(LessonsConfig(imagined=1.0, longest_tokens=4000), tmp_path)
+    trees = [lessons.tree(step, 0) for step in range(3)]
+    assert all(0 < len(tree.soft_at) != 64 for tree in trees)
+    assert all(soft.shape[1] == 1028 for tree in trees for soft in tree.soft)
+    again = make(LessonsConfig(imagined=1.0, longest_tokens=4000), tmp_path)
+    assert all(same(again.tree(step, 0), tree) for step, tree in enumerate(trees))
