@@ -163,6 +163,24 @@ def test_the_lock_suits_every_index() -> None:
     assert [line for line in lines if not line_form.fullmatch(line)] == []
 
 
+def test_every_key_of_the_training_is_explained() -> None:
+    tables = tomllib.loads((ROOT / "export" / "align.toml").read_text(encoding="utf-8"))
+    manual = (ROOT / "export" / "README.md").read_text(encoding="utf-8")
+    explained = set(re.findall(r"`(\w+)`", manual))
+    assert {key for table in tables.values() for key in table} <= explained
+
+
+def test_links_lead_somewhere(tracked: list[Path]) -> None:
+    broken = []
+    for page in tracked:
+        if page.suffix == ".md":
+            for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+                file = target.partition("#")[0]
+                if "://" not in target and file and not (page.parent / file).exists():
+                    broken.append(f"{page.relative_to(ROOT)}: {target}")
+    assert broken == []
+
+
 def test_licence_is_apache_2() -> None:
     text = (ROOT / "LICENSE").read_text(encoding="utf-8")
     assert "Apache License" in text
