@@ -191,7 +191,7 @@ def _read_part(path: Path) -> Iterator[Recording]:
     n, width = header["hops"], header["width"]
     hops = np.empty((0, width), np.float16)
     if n:
-        hops = np.memmap(path.with_suffix(".f16"), np.float16, "r", shape=(n, width))
+        hops = np.memmap(path.with_suffix(".f16"), np.float16, "r").reshape(n, width)
     at = 0
     for line in lines:
         items: list[str | NDArray[np.float16]] = []
@@ -203,6 +203,8 @@ def _read_part(path: Path) -> Iterator[Recording]:
                 at += item
         timeline = tuple(Placed(**placed) for placed in line["timeline"])
         yield Recording(tuple(items), timeline, line["duration_s"])
+    if at != n:
+        raise ValueError(f"scenes of {at} hops where the header says {n}")
 
 
 def choose_clips(rng: np.random.Generator, clips: Sequence[Clip], n: int = 24) -> list[Clip]:
@@ -284,6 +286,7 @@ def main() -> None:
     parser.add_argument("--bundle", default="default")
     args = parser.parse_args()
     try:
+        load_bundle(args.bundle, language_model=False)  # what is missing is told before the work
         clips = [c for c in read_corpus(args.corpus, args.esc10) if c.split == args.split]
         args.out.mkdir(parents=True, exist_ok=True)
         parts = range(-(-args.scenes // SCENES_PER_PART))
