@@ -10,10 +10,14 @@ likelihoods, just as the device chooses. A run can be killed at any time; the sa
 on from its last checkpoint, bit for bit as if nothing had happened.
 """
 
+# mypy: allow-subclassing-any
+# torch may be absent where types are checked.
+
 from __future__ import annotations
 
 import argparse
 import json
+import pickle
 import sys
 import time
 from collections.abc import Sequence
@@ -38,20 +42,32 @@ else:
 CHECKPOINT = "checkpoint.pt"
 LOG = "log.jsonl"
 UNSEEN = -1e9  # in a mask: finite, for a row of padding sees nothing
+PRECISIONS = ("no", "bf16")
 
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """What is trained."""
+    """What is trained.
+
+    Raises:
+        ValueError: a number is not positive.
+    """
 
     rank: int = 16
     alpha: int = 32
     hidden: int = 1024
 
+    def __post_init__(self) -> None:
+        _check_positive(self, "rank", "alpha", "hidden")
+
 
 @dataclass(frozen=True, slots=True)
 class TrainingConfig:
-    """How it is trained."""
+    """How it is trained.
+
+    Raises:
+        ValueError: a number is out of range, or an unknown precision.
+    """
 
     steps: int = 600
     batch: int = 8
@@ -68,6 +84,15 @@ class TrainingConfig:
     """Compile the layers (a minute at the start): a third faster on a CPU."""
     checkpoint_every: int = 25
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check_positive(self, "steps", "batch", "micro_batch", "checkpoint_every")
+        if self.seed < 0:
+            raise ValueError(f"seed: not negative, got {self.seed}")
+        if self.mixed_precision not in PRECISIONS:
+            raise ValueError(
+                f"mixed_precision: one of {', '.join(PRECISIONS)}, got {self.mixed_precision!r}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +130,30 @@ def read_config(path: Path, overrides: Sequence[str] = ()) -> Config:
         raise UsageError(str(path), expected="a training configuration", got=str(error)) from error
 
 
-def _section(kind: Any, table: dict[str, Any]) -> Any:
-    known = {field.name for field in fields(kind)}
-    if unknown := table.keys() - known:
-        raise ValueError(f"unknown key {sorted(unknown)[0]}, known: {', '.join(sorted(known))}")
-    return kind(**table)
+def _section(kind: Any, table: Any) -> Any:
+    if not isinstance(table, dict):
+        raise TypeError(f"a section is a table, got {table!r}")
+    defaults = {field.name: field.default for field in fields(kind)}
+    if unknown := table.keys() - defaults.keys():
+        raise ValueError(f"unknown key {sorted(unknown)[0]}, known: {', '.join(sorted(defaults))}")
+    return kind(**{name: _value(name, table[name], defaults[name]) for name in table})
+
+
+def _value(name: str, value: Any, default: Any) -> Any:
+    """The value, if it is of the default's kind."""
+    if isinstance(default, tuple) and isinstance(value, list):
+        value = tuple(value)
+    if type(value) is int and isinstance(default, float):
+        value = float(value)
+    if type(value) is not type(default):
+        raise TypeError(f"{name}: a value like {default!r}, got {value!r}")
+    return value
+
+
+def _check_positive(config: Any, *names: str) -> None:
+    for name in names:
+        if getattr(config, name) < 1:
+            raise ValueError(f"{name}: at least 1, got {getattr(config, name)}")
 
 
 class Projector(nn.Module):
@@ -266,6 +310,8 @@ def load_language_model(path: Path) -> tuple[Any, Tokenize]:
     logging.disable_progress_bar()
     where: dict[str, Any] = {"gguf_file": path.name} if path.suffix == ".gguf" else {}
     folder = path.parent if where else path
+    if not path.exists():  # transformers would look for it on the network
+        raise UsageError(str(path), expected="a language model", got="no such file or folder")
     try:
         model = AutoModelForCausalLM.from_pretrained(
             folder, dtype=torch.float32, attn_implementation="sdpa", **where
@@ -323,21 +369,32 @@ class Trainer:
         lessons: trees to learn from, by step and place in the batch.
         config: the run.
         out: its folder; a checkpoint there is gone on from.
+
+    Raises:
+        UsageError: the batch cannot be divided among the processes.
     """
 
     def __init__(self, model: HearingModel, lessons: Lessons, config: Config, out: Path) -> None:
-        from accelerate import Accelerator
+        from accelerate import Accelerator, DistributedDataParallelKwargs
 
         training = config.training
         self._config, self._lessons, self._out = config, lessons, out
-        self._accelerator = Accelerator(mixed_precision=training.mixed_precision)
-        projector, adapter = [], []
+        self._accelerator = Accelerator(
+            mixed_precision=training.mixed_precision,
+            # Trees without soft tokens do not use the projector.
+            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+        )
+        if training.batch % self._accelerator.num_processes:
+            expected = f"a multiple of {self._accelerator.num_processes} processes"
+            raise UsageError("training.batch", expected=expected, got=str(training.batch))
+        projector: list[Tensor] = []
+        adapter: list[Tensor] = []
         for name, value in trainable(model).items():
             (projector if name.startswith("projector.") else adapter).append(value)
         optimizer = torch.optim.AdamW(
             [
-                {"params": projector, "lr": training.lr_projector, "peak": training.lr_projector},
-                {"params": adapter, "lr": training.lr_adapter, "peak": training.lr_adapter},
+                {"params": projector, "lr": training.lr_projector},
+                {"params": adapter, "lr": training.lr_adapter},
             ],
             weight_decay=0.01,
             betas=(0.9, 0.98),
@@ -356,6 +413,7 @@ class Trainer:
         self._out.mkdir(parents=True, exist_ok=True)
         if not self._resume():
             self._warm_start()
+        self._cut_log()
         training = self._config.training
         while self._step < training.steps:
             began_s = time.perf_counter()
@@ -371,8 +429,9 @@ class Trainer:
         mine = range(accelerator.process_index, training.batch, accelerator.num_processes)
         trees = [self._lessons.tree(self._step, place) for place in mine]
         trees.sort(key=len)
-        for group in self._optimizer.param_groups:
-            group["lr"] = group["peak"] * learning_rate(self._step, training)
+        peaks = (training.lr_projector, training.lr_adapter)
+        for group, peak in zip(self._optimizer.param_groups, peaks, strict=True):
+            group["lr"] = peak * learning_rate(self._step, training)
         for i in range(0, len(trees), training.micro_batch):
             part = trees[i : i + training.micro_batch]
             with accelerator.autocast():
@@ -412,7 +471,14 @@ class Trainer:
             loss.backward()
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        print(f"warm start: {len(inputs)} hops, {float(loss):.3f} of the variance left", flush=True)
+        print(f"warm start: {len(inputs)} hops, {loss.item():.3f} of the variance left", flush=True)
+
+    def _cut_log(self) -> None:
+        """Drop the steps after the checkpoint: they come again."""
+        log = self._out / LOG
+        if self._accelerator.is_main_process and log.exists():
+            lines = log.read_text().splitlines(keepends=True)
+            log.write_text("".join(lines[: self._step]))
 
     def _log(self, outcome: Outcome, took_s: float) -> None:
         if not self._accelerator.is_main_process:
@@ -439,15 +505,34 @@ class Trainer:
         partial.replace(self._out / CHECKPOINT)
 
     def _resume(self) -> bool:
-        path = self._out / CHECKPOINT
-        if not path.exists():
+        if not (self._out / CHECKPOINT).exists():
             return False
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = read_checkpoint(self._out)
         load_weights(self._plain, state["weights"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._step = int(state["step"])
-        print(f"going on from step {self._step}", flush=True)
+        if self._accelerator.is_main_process:
+            print(f"going on from step {self._step}", flush=True)
         return True
+
+
+def read_checkpoint(run: Path) -> dict[str, Any]:
+    """What a run saved last: step, config, weights and the optimizer's state.
+
+    Raises:
+        UsageError: no checkpoint there, or a damaged one.
+    """
+    path = run / CHECKPOINT
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if missing := {"step", "config", "weights", "optimizer"} - state.keys():
+            raise ValueError(f"one without {sorted(missing)[0]}")
+    except OSError as error:
+        raise UsageError(str(run), expected="a training run", got=str(error)) from error
+    except (RuntimeError, ValueError, AttributeError, EOFError, pickle.UnpicklingError) as error:
+        got = f"{type(error).__name__}: {str(error)[:80]}"
+        raise UsageError(str(path), expected="a checkpoint", got=got) from error
+    return dict(state)
 
 
 def load_weights(model: HearingModel, weights: dict[str, Tensor]) -> None:
@@ -508,12 +593,9 @@ def load_run(run: Path, model: Path) -> Run:
     Raises:
         UsageError: no checkpoint, or one of another model.
     """
-    try:
-        state = torch.load(run / CHECKPOINT, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise UsageError(str(run), expected="a training run", got=str(error)) from error
+    state = read_checkpoint(run)
     language_model, tokenize = load_language_model(model)
-    n_in = state["weights"]["projector.ln.weight"].shape[0]
+    n_in = len(state["weights"].get("projector.ln.weight", ()))
     hearing = build(language_model, n_in, ModelConfig(**state["config"]["model"]), 0)
     load_weights(hearing, state["weights"])
     return Run(hearing, tokenize, int(state["step"]), state["config"])

@@ -85,7 +85,7 @@ def plain_paths(
 def tree_paths(tree: Tree) -> list[tuple[list[int], list[int]]]:
     """The same, read off the tree's mask and positions."""
     tokens = list(tree.tokens)
-    hops = np.concatenate(tree.soft)[:, 0] if tree.soft else []
+    hops = [hop for block in tree.soft for hop in block[:, 0]]
     for at, hop in zip(tree.soft_at, hops, strict=True):
         assert tokens[at] == 0
         tokens[at] = -1 - int(hop)
