@@ -39,11 +39,19 @@ def write_parts(model: HearingModel, base: Path, encoder: Path, out: Path) -> No
     """Write encoder, projector and adapter into the folder ``out``."""
     out.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(encoder, out / ENCODER)
-    arrays = {name: a.astype(np.float16) for name, a in model.projector.arrays().items()}
+    arrays: dict[str, Any] = {
+        name: array.astype(np.float16) for name, array in model.projector.arrays().items()
+    }
     np.savez(out / PROJECTOR, **arrays)
     with tempfile.TemporaryDirectory() as scratch:
         model.language_model.save_pretrained(scratch)
         to_gguf(Path(scratch), base, out / ADAPTER)
+
+
+def training_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's configuration as a bundle tells it: its data by the names of their folders."""
+    data = {**config["data"], "train": [Path(folder).name for folder in config["data"]["train"]]}
+    return {**config, "data": data}
 
 
 def define(base: Mapping[str, Any], out: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -101,11 +109,12 @@ def main() -> None:
         settings = {
             "name": args.out.name,
             "prior_weight": args.prior_weight,
-            "about": {**json.loads(args.about.read_text()), "training": run.config},
+            "about": {**json.loads(args.about.read_text()), "training": training_of(run.config)},
         }
         definition = define(json.loads(args.base.read_text()), args.out, settings)
         write_definition(args.out, definition)
-        golden = hear_golden(args.out, clip, tuple(args.choices))
+        first, second = args.choices
+        golden = hear_golden(args.out, clip, (first, second))
         write_definition(args.out, {**definition, "golden": golden})
         load_bundle(args.out)
     except (EdgeAlmError, OSError, ValueError) as error:
