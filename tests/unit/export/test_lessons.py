@@ -124,9 +124,13 @@ def test_a_sole_kind_passes_over_sounds_it_has_nothing_of(tmp_path: Path) -> Non
     heard = make_recording(np.random.default_rng(0))
     unheard = Recording(("[0.0]", HOPS), (Placed("cat", 0.0, 1.0, -20.0),), 2.0)
     silence = Recording(("[0.0]", HOPS), (), 2.0)
-    write_part(tmp_path / "0000", [heard, unheard, silence])
+    for name, scenes in (("sounds", [heard, unheard]), ("all", [heard, unheard, silence])):
+        (tmp_path / name).mkdir()
+        write_part(tmp_path / name / "0000", scenes)
     config = LessonsConfig(inputs="text", longest_tokens=4000)
-    lessons = make(config, tmp_path)
+    lessons = make(config, tmp_path / "sounds")
+    assert NOTHING_HEARD not in {scene_text(lessons.tree(step, 0)) for step in range(20)}
+    lessons = make(config, tmp_path / "all")
     seen = {scene_text(lessons.tree(step, 0)) for step in range(20)}
     (line,) = filter(is_sound_line, heard.items[:3])
     assert len(seen) == 2

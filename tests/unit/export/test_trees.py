@@ -25,7 +25,9 @@ from edge_alm.reasoning.prompts import (
 )
 from export.trees import Branch, Item, Tree, TreeMaker
 
-words = st.text("abc <|im_end|>\n", min_size=1, max_size=12)
+words = st.lists(st.sampled_from(["a", "bc", " ", "\n", "<|im_end|>"]), min_size=1, max_size=5).map(
+    "".join
+)
 branches = st.builds(
     lambda question, options, right, thought, write: Branch(
         question, tuple(options), right % len(options), thought, write
