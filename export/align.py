@@ -11,7 +11,7 @@ on from its last checkpoint, bit for bit as if nothing had happened.
 """
 
 # mypy: allow-subclassing-any
-# torch may be absent where types are checked.
+# Types of torch are not followed.
 
 from __future__ import annotations
 
