@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edge_alm.errors import EdgeAlmError, UsageError
-from export.lessons import Lessons, LessonsConfig
+from export.lessons import Curriculum, Lessons, LessonsConfig
 from export.trees import Branch, Item, Tokenize, Tree, TreeMaker
 
 if sys.version_info >= (3, 11):
@@ -102,6 +102,12 @@ class Config:
     data: LessonsConfig
     model: ModelConfig
     training: TrainingConfig
+    phases: tuple[tuple[int, LessonsConfig], ...] = ()
+    """Until which step something else than ``data`` is learnt from, in order."""
+
+    def curriculum(self) -> tuple[tuple[int, LessonsConfig], ...]:
+        """All phases; ``data`` is the last."""
+        return (*self.phases, (self.training.steps, self.data))
 
 
 def read_config(path: Path, overrides: Sequence[str] = ()) -> Config:
@@ -121,13 +127,24 @@ def read_config(path: Path, overrides: Sequence[str] = ()) -> Config:
             for section, table in tomllib.loads(override).items():
                 tables.setdefault(section, {}).update(table)
         sections = {"data": LessonsConfig, "model": ModelConfig, "training": TrainingConfig}
+        phases = tables.pop("phase", [])
         if unknown := tables.keys() - sections.keys():
             raise ValueError(f"unknown section {sorted(unknown)[0]}")
+        data = tables.get("data", {})
         return Config(
-            **{name: _section(kind, tables.get(name, {})) for name, kind in sections.items()}
+            **{name: _section(kind, tables.get(name, {})) for name, kind in sections.items()},
+            phases=tuple(_phase(phase, data) for phase in phases),
         )
     except (OSError, ValueError, TypeError) as error:
         raise UsageError(str(path), expected="a training configuration", got=str(error)) from error
+
+
+def _phase(table: Any, data: dict[str, Any]) -> tuple[int, LessonsConfig]:
+    """A phase is ``data`` with some of it changed, and ``until``."""
+    if not isinstance(table, dict) or type(table.get("until")) is not int:
+        raise TypeError(f"a phase is a table with a step in until, got {table!r}")
+    changes = {name: value for name, value in table.items() if name != "until"}
+    return table["until"], _section(LessonsConfig, {**data, **changes})
 
 
 def _section(kind: Any, table: Any) -> Any:
@@ -142,7 +159,7 @@ def _section(kind: Any, table: Any) -> Any:
 def _value(name: str, value: Any, default: Any) -> Any:
     """The value, if it is of the default's kind."""
     if isinstance(default, tuple) and isinstance(value, list):
-        value = tuple(value)
+        value = tuple(float(each) if type(each) is int else each for each in value)
     if type(value) is int and isinstance(default, float):
         value = float(value)
     if type(value) is not type(default):
@@ -374,7 +391,9 @@ class Trainer:
         UsageError: the batch cannot be divided among the processes.
     """
 
-    def __init__(self, model: HearingModel, lessons: Lessons, config: Config, out: Path) -> None:
+    def __init__(
+        self, model: HearingModel, lessons: Lessons | Curriculum, config: Config, out: Path
+    ) -> None:
         from accelerate import Accelerator, DistributedDataParallelKwargs
 
         training = config.training
@@ -618,7 +637,9 @@ def main() -> None:
     try:
         config = read_config(args.config, args.set)
         language_model, tokenize = load_language_model(args.model)
-        lessons = Lessons(config.data, TreeMaker(tokenize), tokenize, config.training.seed)
+        lessons = Curriculum(
+            config.curriculum(), TreeMaker(tokenize), tokenize, config.training.seed
+        )
         model = build(language_model, lessons.n_in, config.model, config.training.seed)
         Trainer(model, lessons, config, args.out).run()
     except EdgeAlmError as error:

@@ -50,8 +50,12 @@ def write_parts(model: HearingModel, base: Path, encoder: Path, out: Path) -> No
 
 def training_of(config: Mapping[str, Any]) -> dict[str, Any]:
     """A run's configuration as a bundle tells it: its data by the names of their folders."""
-    data = {**config["data"], "train": [Path(folder).name for folder in config["data"]["train"]]}
-    return {**config, "data": data}
+
+    def told(data: Mapping[str, Any]) -> dict[str, Any]:
+        return {**data, "train": [Path(folder).name for folder in data["train"]]}
+
+    phases = [[until, told(data)] for until, data in config.get("phases", ())]
+    return {**config, "data": told(config["data"]), "phases": phases}
 
 
 def define(base: Mapping[str, Any], out: Path, settings: Mapping[str, Any]) -> dict[str, Any]:

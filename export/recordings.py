@@ -250,6 +250,7 @@ def choose_pair(rng: np.random.Generator) -> Recipe:
 
 RECIPES: dict[str, Callable[[np.random.Generator], Recipe]] = {
     "mixed": choose_recipe,
+    "clean": lambda rng: replace(Recipe.clean(), events=(0, 1, 1, 1)),
     "pairs": choose_pair,
 }
 
@@ -279,6 +280,7 @@ def main() -> None:
     parser.add_argument("--esc10", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--split", choices=("train", "dev"), default="train")
+    parser.add_argument("--only", metavar="CORPUS", help="clips of this corpus alone")
     parser.add_argument("--recipe", choices=sorted(RECIPES), default="mixed")
     parser.add_argument("--scenes", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
@@ -287,7 +289,11 @@ def main() -> None:
     args = parser.parse_args()
     try:
         load_bundle(args.bundle, language_model=False)  # what is missing is told before the work
-        clips = [c for c in read_corpus(args.corpus, args.esc10) if c.split == args.split]
+        clips = [
+            clip
+            for clip in read_corpus(args.corpus, args.esc10)
+            if clip.split == args.split and args.only in (None, clip.corpus)
+        ]
         args.out.mkdir(parents=True, exist_ok=True)
         parts = range(-(-args.scenes // SCENES_PER_PART))
         missing = [i for i in parts if not (args.out / f"{i:04}.jsonl").exists()]

@@ -433,3 +433,21 @@ def test_the_program_says_in_one_line_what_is_wrong(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("align: none.toml: expected a training configuration")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_phase_is_the_data_with_some_of_it_changed(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "phases.toml",
+        "[data]\nquestions = 4\nchoices = 0.5\n[[phase]]\nuntil = 10\nquestions = 1\n"
+        "[training]\nsteps = 20\n",
+    )
+    config = read_config(path)
+    then = replace(LessonsConfig(), questions=4, choices=0.5)
+    assert config.curriculum() == ((10, replace(then, questions=1)), (20, then))
+
+
+@pytest.mark.parametrize("phase", ["questions = 1", "until = 3\nunknown = 1", "until = 1.5"])
+def test_a_wrong_phase_is_refused(phase: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "wrong.toml", f"[[phase]]\n{phase}\n")
+    with pytest.raises(UsageError, match="training configuration"):
+        read_config(path)

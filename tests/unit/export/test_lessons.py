@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from edge_alm.errors import UsageError
 from edge_alm.reasoning.prompts import CHATML, NOTHING_HEARD, THOUGHT_START, pinned_prompt
 from export.lessons import (
     SHARES,
+    Curriculum,
     Lessons,
     LessonsConfig,
     heard_in_order,
@@ -237,3 +239,30 @@ def test_imagined_scenes_are_learnt_from(models: Path, tmp_path: Path) -> None:
     assert all(soft.shape[1] == 1028 for tree in trees for soft in tree.soft)
     again = make(LessonsConfig(imagined=1.0, longest_tokens=4000), tmp_path)
     assert all(same(again.tree(step, 0), tree) for step, tree in enumerate(trees))
+
+
+def test_skills_and_shares_choose_what_is_learnt(scenes: Path, tmp_path: Path) -> None:
+    one = next(r for r in read_recordings(scenes) if r.timeline)
+    other = tmp_path / "other"
+    other.mkdir()
+    write_part(other / "0000", [one])
+    config = LessonsConfig(shares=(0.0, 1.0), skills=("caption",), questions=1)
+    lessons = make(config, scenes, other)
+    labels = [label for label, _ in groupby(placed.label for placed in one.timeline)]
+    for place in range(4):
+        assert ", then ".join(labels) in text(lessons.tree(0, place))
+
+
+def test_a_curriculum_goes_from_one_phase_to_the_next(scenes: Path) -> None:
+    first = LessonsConfig(train=(str(scenes),), questions=1)
+    then = replace(first, questions=4)
+    both = Curriculum([(3, first), (9, then)], TreeMaker(tokenize), tokenize, 0)
+    for step, config in ((0, first), (2, first), (3, then), (8, then), (40, then)):
+        assert same(both.tree(step, 1), make(config, scenes).tree(step, 1))
+    assert not same(both.tree(2, 1), make(then, scenes).tree(2, 1))
+
+
+@pytest.mark.parametrize("shares", [(1.0,), (0.0, 0.0), (-1.0, 2.0)])
+def test_shares_that_are_none_are_refused(shares: tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match="shares"):
+        LessonsConfig(train=("a", "b"), shares=shares)
