@@ -54,8 +54,10 @@ def training_of(config: Mapping[str, Any]) -> dict[str, Any]:
     def told(data: Mapping[str, Any]) -> dict[str, Any]:
         return {**data, "train": [Path(folder).name for folder in data["train"]]}
 
-    phases = [[until, told(data)] for until, data in config.get("phases", ())]
-    return {**config, "data": told(config["data"]), "phases": phases}
+    told_config = {**config, "data": told(config["data"])}
+    if "phases" in config:
+        told_config["phases"] = [[until, told(data)] for until, data in config["phases"]]
+    return told_config
 
 
 def define(base: Mapping[str, Any], out: Path, settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -57,7 +57,7 @@ def test_a_microphone_hears_what_a_file_gives(require: Require, models: Path, ba
         assert player.wait(timeout=90) == 0
         time.sleep(3.0)
         ears.send_signal(signal.SIGINT)
-        printed = ears.communicate(timeout=30)[0]
+        printed = ears.communicate(timeout=90)[0]
     events = [json.loads(line) for line in printed.splitlines()]
     assert not [event for event in events if event["type"] in ("lost", "fault")]
     assert all("at_unix" in event for event in events)

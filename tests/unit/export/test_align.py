@@ -255,11 +255,12 @@ def write(path: Path, text: str) -> Path:
 
 def test_the_shipped_configuration_is_read_and_can_be_overridden(tmp_path: Path) -> None:
     path = ROOT / "export" / "align.toml"
-    config = read_config(path, ["training.steps=7", 'data.train=["here"]', "training.lr_adapter=1"])
+    changes = ["training.steps=7", 'data.train=["here"]', "data.shares=[]", "training.lr_adapter=1"]
+    config = read_config(path, changes)
     assert (config.training.steps, config.data.train) == (7, ("here",))
     assert config.training.lr_adapter == 1.0
     plain = read_config(path)
-    assert replace(config.training, steps=plain.training.steps, lr_adapter=4e-4) == plain.training
+    assert replace(config.training, steps=plain.training.steps, lr_adapter=1e-3) == plain.training
     assert read_config(write(tmp_path / "empty.toml", "")) == Config(
         LessonsConfig(), ModelConfig(), TrainingConfig()
     )
@@ -333,6 +334,7 @@ def test_only_control_text_becomes_control_tokens(model_folder: Path) -> None:
 def arguments(scenes: Path, model_folder: Path, tmp_path: Path) -> list[str]:
     """Of a command that trains as CONFIG says; lacks --out."""
     sections = asdict(CONFIG)
+    del sections["phases"]  # none
     sections["data"] |= {"train": [str(scenes)]}
     lines = [
         line

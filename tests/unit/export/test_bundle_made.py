@@ -130,6 +130,8 @@ def test_the_training_is_told_without_the_makers_folders() -> None:
     told = training_of(config)
     assert told == {"data": {"train": ["train", "pairs"], "imagined": 0.2}, "model": {}}
     assert config["data"]["train"] == ["/home/me/scenes/train", "pairs"]
+    phased = training_of({**config, "phases": [[3, {"train": ["/home/me/first"]}]]})
+    assert phased == {**told, "phases": [[3, {"train": ["first"]}]]}
 
 
 def test_a_bundle_with_another_models_parts_is_refused(

@@ -246,7 +246,8 @@ def test_skills_and_shares_choose_what_is_learnt(scenes: Path, tmp_path: Path) -
     other = tmp_path / "other"
     other.mkdir()
     write_part(other / "0000", [one])
-    config = LessonsConfig(shares=(0.0, 1.0), skills=("caption",), questions=1)
+    folders = (str(scenes), str(other))
+    config = LessonsConfig(train=folders, shares=(0.0, 1.0), skills=("caption",), questions=1)
     lessons = make(config, scenes, other)
     labels = [label for label, _ in groupby(placed.label for placed in one.timeline)]
     for place in range(4):

@@ -146,7 +146,7 @@ def write_ctranslate2(folder: Path, weights: bytes | None = None, config: object
 
 
 def write_projector(
-    path: Path, inputs: int = 1024, hidden: int = 4, outputs: int = 32, **change: object
+    path: Path, inputs: int = 1028, hidden: int = 4, outputs: int = 32, **change: object
 ) -> Path:
     arrays: dict[str, object] = {
         "ln_weight": np.ones(inputs, np.float32),

@@ -128,7 +128,7 @@ def test_a_changed_file_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("inputs", "outputs", "words"),
-    [(1024, 33, "language model's embedding"), (1000, 32, "encoder's embedding")],
+    [(1028, 33, "language model's embedding"), (1024, 32, "encoder's embedding")],
 )
 def test_a_projector_of_other_widths_is_refused(
     tmp_path: Path, inputs: int, outputs: int, words: str
