@@ -56,9 +56,14 @@ class ModelConfig:
     rank: int = 16
     alpha: int = 32
     hidden: int = 1024
+    queries: int = 0
+    """Learned queries to each run of hops, for export.ablations; 0: one soft token for each hop,
+    which is what the runtime loads."""
 
     def __post_init__(self) -> None:
         _check_positive(self, "rank", "alpha", "hidden")
+        if self.queries < 0:
+            raise ValueError(f"queries: not negative, got {self.queries}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,18 +204,60 @@ class Projector(nn.Module):
         return {name: value.detach().float().cpu().numpy() for name, value in named.items()}
 
 
+class Queries(nn.Module):
+    """As many embeddings of every run of hops as there are learned queries.
+
+    One layer of the Q-Former of BLIP-2 (arXiv:2301.12597) as GAMA uses it: the queries attend to
+    the hops, whose places in the run are told by sines. What they find is added to the run's mean,
+    so that a projector that began near words begins there still.
+    """
+
+    _WIDTH, _HEADS = 256, 4
+
+    def __init__(self, n_in: int, queries: int) -> None:
+        super().__init__()
+        self.queries = nn.Parameter(torch.randn(queries, self._WIDTH) * 0.5)
+        self.ln = nn.LayerNorm(n_in)
+        self.narrow = nn.Linear(n_in, self._WIDTH)
+        self.attention = nn.MultiheadAttention(self._WIDTH, self._HEADS, batch_first=True)
+        self.widen = nn.Linear(self._WIDTH, n_in)
+
+    def forward(self, runs: Sequence[Tensor]) -> Tensor:
+        """Embeddings [len(runs) * queries, n_in] of runs [n, n_in]."""
+        hops = nn.utils.rnn.pad_sequence(list(runs), batch_first=True)
+        lengths = torch.tensor(list(map(len, runs)), device=hops.device)
+        places = torch.arange(hops.shape[1], device=hops.device)
+        keys = self.narrow(self.ln(hops)) + _sines(places, self._WIDTH)
+        asked = self.queries.expand(len(runs), -1, -1)
+        unseen = places >= lengths[:, None]
+        found, _ = self.attention(asked, keys, keys, key_padding_mask=unseen, need_weights=False)
+        mean = hops.sum(1) / lengths[:, None]
+        return torch.as_tensor((mean[:, None] + self.widen(found)).flatten(0, 1))
+
+
+def _sines(places: Tensor, width: int) -> Tensor:
+    """[len(places), width], as in Vaswani et al. (arXiv:1706.03762)."""
+    rates = 1e4 ** -torch.linspace(0.0, 1.0, width // 2, device=places.device)
+    angles = places[:, None] * rates
+    return torch.cat((angles.sin(), angles.cos()), 1)
+
+
 class HearingModel(nn.Module):
     """Projector and language model; scores the continuations of trees.
 
     Args:
         language_model: a causal model of transformers, adapters included.
         projector: from the encoder's width to the model's.
+        queries: what the projector is given in place of the hops themselves.
     """
 
-    def __init__(self, language_model: Any, projector: Projector) -> None:
+    def __init__(
+        self, language_model: Any, projector: Projector, queries: Queries | None = None
+    ) -> None:
         super().__init__()
         self.language_model = language_model
         self.projector = projector
+        self.queries = queries
 
     @property
     def device(self) -> torch.device:
@@ -234,8 +281,13 @@ class HearingModel(nn.Module):
         inputs = embed(tokens.to(self.device))
         where = [(i, at) for i, tree in enumerate(trees) for at in tree.soft_at]
         if where:
-            hops = np.concatenate([hops for tree in trees for hops in tree.soft]).astype(np.float32)
-            soft = self.projector(torch.from_numpy(hops).to(self.device)).to(inputs.dtype)
+            runs = [
+                torch.from_numpy(hops.astype(np.float32)).to(self.device)
+                for tree in trees
+                for hops in tree.soft
+            ]
+            hops = self.queries(runs) if self.queries else torch.cat(runs)
+            soft = self.projector(hops).to(inputs.dtype)
             rows, columns = torch.tensor(where, device=self.device).T
             inputs = inputs.index_put((rows, columns), soft)
         hidden = causal.model(
@@ -363,7 +415,8 @@ def build(language_model: Any, n_in: int, config: ModelConfig, seed: int) -> Hea
     for layer in adapted.modules():
         if isinstance(layer, LoraLayer):
             layer.cast_input_dtype_enabled = False  # autocast does it, once
-    return HearingModel(adapted, Projector(n_in, config.hidden, width))
+    queries = Queries(n_in, config.queries) if config.queries else None
+    return HearingModel(adapted, Projector(n_in, config.hidden, width), queries)
 
 
 def learning_rate(step: int, config: TrainingConfig) -> float:
@@ -409,7 +462,7 @@ class Trainer:
         projector: list[Tensor] = []
         adapter: list[Tensor] = []
         for name, value in trainable(model).items():
-            (projector if name.startswith("projector.") else adapter).append(value)
+            (adapter if name.startswith("language_model.") else projector).append(value)
         optimizer = torch.optim.AdamW(
             [
                 {"params": projector, "lr": training.lr_projector},
@@ -601,6 +654,11 @@ class Run:
     step: int
     config: dict[str, Any]
 
+    @property
+    def slots(self) -> int:
+        """Soft tokens of each run of hops, as :class:`export.trees.TreeMaker` wants them."""
+        return int(self.config["model"].get("queries", 0))
+
 
 def load_run(run: Path, model: Path) -> Run:
     """The model of a run's last checkpoint, on the CPU in float32.
@@ -623,7 +681,7 @@ def load_run(run: Path, model: Path) -> Run:
 def load_float(run: Path, model: Path) -> Judge:
     """A run's model as it was trained, to compare the deployed one with."""
     found = load_run(run, model)
-    return Judge(found.model, TreeMaker(found.tokenize))
+    return Judge(found.model, TreeMaker(found.tokenize, slots=found.slots))
 
 
 def main() -> None:
@@ -637,9 +695,8 @@ def main() -> None:
     try:
         config = read_config(args.config, args.set)
         language_model, tokenize = load_language_model(args.model)
-        lessons = Curriculum(
-            config.curriculum(), TreeMaker(tokenize), tokenize, config.training.seed
-        )
+        maker = TreeMaker(tokenize, slots=config.model.queries)
+        lessons = Curriculum(config.curriculum(), maker, tokenize, config.training.seed)
         model = build(language_model, lessons.n_in, config.model, config.training.seed)
         Trainer(model, lessons, config, args.out).run()
     except EdgeAlmError as error:

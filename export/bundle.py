@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 import edge_alm
-from edge_alm.errors import EdgeAlmError
+from edge_alm.errors import EdgeAlmError, UsageError
 from edge_alm.models.bundle import DEFINITION, load_bundle
 from edge_alm.models.files import sha256_file
 from edge_alm.reasoning.prompts import SCENE_FORMAT
@@ -109,6 +109,9 @@ def main() -> None:
     args = parser.parse_args()
     try:
         run = load_run(args.run, args.model)
+        if run.slots:
+            got = f"{run.slots} learned queries to a run of hops"
+            raise UsageError(str(args.run), expected="one soft token for each hop", got=got)
         write_parts(run.model, args.model, args.encoder, args.out)
         clip = args.out / f"golden{args.golden.suffix}"
         shutil.copyfile(args.golden, clip)

@@ -232,19 +232,16 @@ class Lessons:
         names = rng.permutation(len(NAMES))
         items: list[Item] = []
         chance = rng.random()
-        drop_text, drop_soft = config.inputs == "soft", config.inputs == "text"
-        if config.inputs == "both":
-            drop_text, drop_soft = chance < config.drop_text, chance > 1.0 - config.drop_soft
+        drop_text, drop_soft = chance < config.drop_text, chance > 1.0 - config.drop_soft
         for recording, name in zip(recordings, names, strict=False):
             if len(recordings) > 1:
                 items.append(recording_line(f"{NAMES[name]}.wav"))
-            kept = thinned(recording.items, text=drop_text, soft=drop_soft)
-            unwanted = {"soft": is_sound_line, "text": is_soft}.get(config.inputs)
-            if unwanted and any(map(unwanted, kept)):
-                if recording.timeline:
-                    return None
-                kept = []
-            items += kept
+            if config.inputs == "both":
+                items += thinned(recording.items, text=drop_text, soft=drop_soft)
+            elif (kept := only(recording, config.inputs)) is not None:
+                items += kept
+            else:
+                return None
         return items
 
     def named_hops(self) -> tuple[NDArray[np.float16], list[list[int]]]:
@@ -282,6 +279,15 @@ def thinned(items: Sequence[Item], *, text: bool, soft: bool) -> list[Item]:
         if not (text and is_sound_line(item)) and not (soft and is_soft(item))
     ]
     return kept if any(not is_mark(item) for item in kept) else list(items)
+
+
+def only(recording: Recording, inputs: str) -> list[Item] | None:
+    """What a recording gives to one kind of input; None where it has sounds, but nothing of it."""
+    text, soft = inputs == "soft", inputs == "text"
+    kept = thinned(recording.items, text=text, soft=soft)
+    if any((text and is_sound_line(item)) or (soft and is_soft(item)) for item in kept):
+        return None if recording.timeline else []
+    return kept
 
 
 def is_sound_line(item: Item) -> bool:

@@ -55,7 +55,7 @@ class Tree:
     soft_at: list[int] = field(default_factory=list)
     """Indices of the soft tokens."""
     soft: list[NDArray[np.float16]] = field(default_factory=list)
-    """Their embeddings, [n, n_in] each."""
+    """The embeddings [n, n_in] of each run of hops that they are made of."""
     positions: list[int] = field(default_factory=list)
     node: list[int] = field(default_factory=list)
     """The node of every token."""
@@ -99,11 +99,11 @@ class Tree:
             self.tokens.append(token)
             self.node.append(node)
 
-    def extend_soft(self, node: int, embeddings: NDArray[np.float16]) -> None:
-        """Soft tokens, [n, n_in], for the node added last."""
-        self.soft_at += range(len(self.tokens), len(self.tokens) + len(embeddings))
+    def extend_soft(self, node: int, embeddings: NDArray[np.float16], slots: int) -> None:
+        """``slots`` soft tokens of embeddings [n, n_in] for the node added last."""
+        self.soft_at += range(len(self.tokens), len(self.tokens) + slots)
         self.soft.append(embeddings)
-        self.extend(node, [0] * len(embeddings))
+        self.extend(node, [0] * slots)
 
     def score(self, parent: int, tokens: Sequence[int], *, ends: bool = True) -> tuple[int, int]:
         """A continuation below ``parent`` whose tokens are scored; returns (it, its node).
@@ -131,10 +131,16 @@ class Tree:
 
 
 class TreeMaker:
-    """Lays scenes and questions out exactly as the runtime's prompts do."""
+    """Lays scenes and questions out exactly as the runtime's prompts do.
 
-    def __init__(self, tokenize: Tokenize, chat: ChatFormat = CHATML) -> None:
-        self._tokenize, self._chat = tokenize, chat
+    Args:
+        tokenize: the language model's.
+        chat: its chat format.
+        slots: soft tokens of each run of hops; 0, as on the device, one for each hop.
+    """
+
+    def __init__(self, tokenize: Tokenize, chat: ChatFormat = CHATML, slots: int = 0) -> None:
+        self._tokenize, self._chat, self._slots = tokenize, chat, slots
         self._pinned = self._read(pinned_prompt(chat, trained=True))
         self._end = tokenize(chat.end, True)[:1]
 
@@ -151,7 +157,7 @@ class TreeMaker:
             if isinstance(item, str):
                 tree.extend(ROOT, self._tokenize(item, False))
             else:
-                tree.extend_soft(ROOT, item)
+                tree.extend_soft(ROOT, item, self._slots or len(item))
         for question, answer in turns:
             tree.extend(ROOT, self._read(turn_prompt(self._chat, question, answer)))
         for branch in branches:

@@ -49,18 +49,16 @@ class Encoder(Protocol):
 
 
 class Yamnet:
-    """YAMNet: AudioSet's 521 classes, 1024-d embedding before the classifier.
+    """YAMNet: AudioSet's 521 classes, and the embedding before the classifier, 1024-d as published.
 
     Args:
         model: ONNX file with input [n, 1, 96, 64] and outputs ``class_scores`` (logits) and
-            ``embedding``.
+            ``embedding``, of any width.
         class_map: CSV of the class names.
 
     Raises:
         ModelBrokenError: the file is damaged or has other shapes.
     """
-
-    embedding_size = 1024
 
     def __init__(self, model: Path, class_map: Path) -> None:
         from edge_alm.hearing.onnx import open_session
@@ -69,14 +67,19 @@ class Yamnet:
         self._session = open_session(model)
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         widths = tuple(output.shape[-1] for output in outputs)
-        expected = (len(self.labels), self.embedding_size)
-        if len(inputs) != 1 or widths != expected:
+        if (
+            len(inputs) != 1
+            or len(outputs) != 2
+            or widths[0] != len(self.labels)
+            or not isinstance(widths[1], int)
+        ):
             raise ModelBrokenError(
                 f"encoder {model.name}",
-                expected=f"outputs of width {expected}",
+                expected=f"{len(self.labels)} scores and an embedding",
                 got=str(widths),
                 hint="edge-alm models pull yamnet",
             )
+        self.embedding_size = widths[1]
         self._input = inputs[0].name
         self._outputs = [output.name for output in outputs]
 
