@@ -368,6 +368,8 @@ def load_language_model(path: Path) -> tuple[Any, Tokenize]:
     """A frozen causal model and its tokenizer, from a GGUF file or a folder of transformers.
 
     GGUF weights are dequantised: what is trained is trained on the weights that are deployed.
+    Attention is spelt out in products: compiled, on two cores, 468 tokens a second are learnt
+    from where scaled_dot_product_attention, slow backwards under a mask, lets 355.
 
     Raises:
         UsageError: nothing there that transformers can load.
@@ -383,7 +385,7 @@ def load_language_model(path: Path) -> tuple[Any, Tokenize]:
         raise UsageError(str(path), expected="a language model", got="no such file or folder")
     try:
         model = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=torch.float32, attn_implementation="sdpa", **where
+            folder, dtype=torch.float32, attn_implementation="eager", **where
         )
         tokenizer = AutoTokenizer.from_pretrained(folder, **where)
     except (OSError, ValueError, KeyError) as error:
