@@ -496,6 +496,9 @@ class Trainer:
             self._log(outcome, time.perf_counter() - began_s)
             if self._step % training.checkpoint_every == 0 or self._step == training.steps:
                 self._save()
+        # A process that leaves while another still talks to it may abort.
+        self._accelerator.wait_for_everyone()
+        self._accelerator.end_training()
 
     def _learn(self) -> Outcome:
         training, accelerator = self._config.training, self._accelerator

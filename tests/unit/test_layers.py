@@ -65,6 +65,8 @@ EXPORT: dict[str, set[str]] = {
     "trees": set(),
     "lessons": {"scenes", "questions", "contrasts", "recordings", "imagined", "trees"},
     "align": {"lessons", "trees"},
+    "layers": set(),
+    "ablations": {"questions", "contrasts", "recordings", "trees", "lessons", "align"},
     "adapter": set(),
     "bundle": {"align", "adapter"},
 }
@@ -175,7 +177,8 @@ def test_modules_of_export_point_downwards(path: Path) -> None:
 def test_only_training_needs_what_trains(path: Path) -> None:
     """The corpus, scenes and benchmarks work where the extra ``export`` is missing."""
     needed = top_imports(path) & TRAINING
-    assert needed == ({"torch"} if name_of(path) == "export/align.py" else set())
+    trains = name_of(path) in ("export/align.py", "export/ablations.py")
+    assert needed == ({"torch"} if trains else set())
 
 
 def test_an_upward_import_is_seen(tmp_path: Path) -> None:
