@@ -1,14 +1,11 @@
 """Time to the first token of an answer, by how much was heard: held scene beside prefill.
 
-    python benchmarks/ask_latency.py [--questions 5] [--audio FOLDER] [--soft]
+    python -m benchmarks.ask_latency [--bundle default] [--questions 5] [--audio FOLDER]
 
-Real recordings, one after the other, are heard by the pipeline; each stretch of them becomes a
-scene. *Streamed* is the product's own path: the scene lies in the context when the question
-comes, and the answer forks it. *Prefill* puts the same tokens into an empty context at question
-time. Both with one model, in one run, question by question in turn.
-
-The default bundle's scene is timed text. With ``--soft`` a seeded random projector adds the
-designed soft token for each hop of 0.48 s; latency does not depend on its weights.
+Real recordings, one after the other, are heard by the runtime as the bundle has it: timed text, and
+soft tokens where it has a projector. *Streamed* is the product's own path: the scene lies in the
+context when the question comes, and the answer forks it. *Prefill* puts the same into an empty
+context at question time. Both with one model, in one run, question by question in turn.
 """
 
 from __future__ import annotations
@@ -17,23 +14,23 @@ import argparse
 import json
 import statistics
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from edge_alm.audio.file import AudioFile
-from edge_alm.audio.memory import MemoryAudio
-from edge_alm.models.bundle import load_bundle
+from edge_alm.models.bundle import Bundle, load_bundle
 from edge_alm.reasoning.llama import LlamaContext
-from edge_alm.reasoning.prompts import chat_format, event_line, pinned_prompt, question_prompt
+from edge_alm.reasoning.projector import Projector
+from edge_alm.reasoning.prompts import chat_format, pinned_prompt, question_prompt
 from edge_alm.reasoning.scene import QUESTION, SCENE, Item, SceneMemory
-from edge_alm.runtime import load
-from edge_alm.types import SAMPLE_RATE_HZ, Event, Frame, Lost, Samples, Sound, Speech
+from edge_alm.types import SAMPLE_RATE_HZ, Frame, Samples
+from export.recordings import Listener
 
 ROOT = Path(__file__).parent.parent
 AUDIO_FOLDERS = (ROOT.parent / "shared" / "data" / "esc10", ROOT / "tests" / "data")
 SECONDS = (30, 120, 600)
-HOP_S = 0.48
 QUESTIONS = (
     "Which sound came first?",
     "What was heard last?",
@@ -58,29 +55,18 @@ def read_audio(folder: Path, seconds: int) -> Samples:
     return np.concatenate(parts)[:wanted]
 
 
-def hear(audio: Samples) -> list[Event]:
-    with load(llm=False) as ears:
-        return list(ears.listen(MemoryAudio(audio)))
-
-
-def ended_s(event: Event) -> float:
-    if isinstance(event, Sound | Speech):
-        return event.end or event.start
-    return event.at if isinstance(event, Lost) else 0.0
-
-
-def make_items(llama: LlamaContext, events: list[Event], seconds: int, *, soft: bool) -> list[Item]:
-    """What the scene of the first ``seconds`` holds, in order of time."""
-    timed: list[tuple[float, Item]] = [
-        (ended_s(event), llama.tokenize(line))
-        for event in events
-        if (line := event_line(event)) and ended_s(event) <= seconds
-    ]
-    if soft:
-        rng = np.random.default_rng(0)
-        hops = rng.normal(scale=0.1, size=(int(seconds / HOP_S), 1, llama.n_embd))
-        timed += [((i + 1) * HOP_S, hop.astype(np.float32)) for i, hop in enumerate(hops)]
-    return [item for _, item in sorted(timed, key=lambda pair: pair[0])]
+def make_items(bundle: Bundle, llama: LlamaContext, audio: Samples) -> list[Item]:
+    """What the scene of a recording holds, in order of time."""
+    listener = Listener(replace(bundle, language_model=None))
+    project = Projector(bundle.projector) if bundle.projector else None
+    items: list[Item] = []
+    for item in listener.hear(audio):
+        if isinstance(item, str):
+            items.append(llama.tokenize(item))
+        elif project:
+            items += [token[None] for token in project(item.astype(np.float32))]
+    listener.close()
+    return items
 
 
 def ask_held(scene: SceneMemory, tokens: list[int]) -> int:
@@ -130,35 +116,34 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--questions", type=int, default=5)
     parser.add_argument("--audio", type=Path, help="a folder of recordings")
-    parser.add_argument("--soft", action="store_true", help="soft tokens beside the text")
+    parser.add_argument("--bundle", default="default")
     parser.add_argument("--threads", type=int, help="of the language model")
     args = parser.parse_args()
     folder = args.audio or next(f for f in AUDIO_FOLDERS if f.is_dir())
-    bundle = load_bundle()
-    assert bundle.language_model is not None
-
-    begun = time.perf_counter()
-    events = hear(read_audio(folder, max(SECONDS)))
-    print(f"{len(events)} events in {max(SECONDS)} s of {folder.name}", end=", ")
-    print(f"heard in {time.perf_counter() - begun:.0f} s")
+    bundle = load_bundle(args.bundle)
+    trained = bundle.scene_format is not None
+    audio = read_audio(folder, max(SECONDS))
 
     def open_context() -> LlamaContext:
         assert bundle.language_model is not None
         return LlamaContext(
-            bundle.language_model, n_ctx=bundle.context_tokens, n_threads=args.threads
+            bundle.language_model,
+            n_ctx=bundle.context_tokens,
+            n_threads=args.threads,
+            adapter=bundle.adapter,
         )
 
     streamed_ms, prefill_ms, tokens_held = {}, {}, {}
     with open_context() as llama, open_context() as cold:
         chat = chat_format(llama.chat_template)
-        print(
-            f"scene: {'soft tokens and text' if args.soft else 'text'}, {llama.n_threads} thread(s)"
-        )
+        prompt = pinned_prompt(chat, trained=trained)
+        kind = "soft tokens and text" if bundle.projector else "text"
+        print(f"{bundle.name}, scenes of {kind}, {llama.n_threads} thread(s), {folder.name}")
         print(f"{'audio':>8} {'tokens':>8} {'streamed':>12} {'prefill':>12} {'ratio':>8}")
         for seconds in SECONDS:
-            scene = SceneMemory(llama, pinned_prompt(chat))
-            pinned = scene.tokenize(pinned_prompt(chat), begin=True)
-            items = make_items(llama, events, seconds, soft=args.soft)
+            scene = SceneMemory(llama, prompt)
+            pinned = scene.tokenize(prompt, begin=True)
+            items = make_items(bundle, llama, audio[: seconds * SAMPLE_RATE_HZ])
             for item in items:
                 scene.append(item)
             scene.flush()
@@ -192,7 +177,8 @@ def main() -> None:
     print(
         json.dumps(
             {
-                "scene": "soft+text" if args.soft else "text",
+                "bundle": bundle.name,
+                "soft": bundle.projector is not None,
                 "threads": llama.n_threads,
                 "tokens": tokens_held,
                 "streamed_ms": streamed_ms,

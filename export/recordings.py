@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from edge_alm.audio.memory import MemoryAudio
 from edge_alm.errors import EdgeAlmError, UsageError
-from edge_alm.models.bundle import load_bundle
+from edge_alm.models.bundle import Bundle, load_bundle
 from edge_alm.reasoning.marks import HopMarks
 from edge_alm.reasoning.prompts import event_line, recording_line
 from edge_alm.reasoning.reasoner import Reasoner
@@ -122,10 +122,9 @@ class Recorder(Reasoner):
 class Listener:
     """Hears scenes one after the other, with the models of a bundle."""
 
-    def __init__(self, bundle: str | Path = "default") -> None:
+    def __init__(self, bundle: Bundle) -> None:
         self._recorder = Recorder()
-        models = load_bundle(bundle, language_model=False)
-        self._ears = Ears(models, reasoner=lambda: self._recorder)
+        self._ears = Ears(bundle, reasoner=lambda: self._recorder)
 
     def hear(self, samples: Samples) -> tuple[str | NDArray[np.float16], ...]:
         """The items of 16 kHz mono samples, float32 [n]."""
@@ -260,7 +259,7 @@ def make_part(
 ) -> float:
     """Compose and hear the scenes of one part; returns how many seconds of sound they have."""
     rng = np.random.default_rng(seed)
-    listener = Listener(bundle)
+    listener = Listener(load_bundle(bundle, language_model=False))
     try:
         recordings = []
         for _ in range(SCENES_PER_PART):

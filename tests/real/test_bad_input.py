@@ -272,7 +272,6 @@ def cut(data: bytes) -> bytes:
 
 PARTS = {
     "vad": lambda bundle: bundle.vad,
-    "encoder": lambda bundle: bundle.encoder,
     "transcriber": lambda bundle: bundle.transcriber / "model.bin",
     "language_model": lambda bundle: bundle.language_model,
 }
@@ -296,6 +295,18 @@ def test_a_broken_model_is_one_line_and_no_crash(
     line = edge_alm("ask", CROW, "What?", EDGE_ALM_HOME=str(store)).mistake()
     assert part.name in line
     assert "edge-alm models" in line
+
+
+@pytest.mark.parametrize("damage", [flip(0), cut])
+@pytest.mark.parametrize("role", ["encoder", "projector", "adapter"])
+def test_a_broken_part_of_a_bundle_is_one_line_and_no_crash(
+    role: str, damage: Callable[[bytes], bytes], models: Path, tmp_path: Path
+) -> None:
+    part: Path = getattr(load_bundle(), role)
+    folder = tmp_path / "bundle"
+    shutil.copytree(part.parent, folder)
+    (folder / part.name).write_bytes(damage(part.read_bytes()))
+    assert part.name in edge_alm("ask", CROW, "What?", "--bundle", folder).mistake()
 
 
 # extras

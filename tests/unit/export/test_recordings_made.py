@@ -12,6 +12,7 @@ import pytest
 from toy import make_recording, write_scenes
 
 from edge_alm.errors import UsageError
+from edge_alm.models.bundle import load_bundle
 from edge_alm.types import SAMPLE_RATE_HZ, Event, Lost, Sound, Speech
 from export.corpus import Clip
 from export.recordings import (
@@ -164,7 +165,7 @@ def test_recipes_are_chosen_by_the_seed_alone(name: str) -> None:
 
 @pytest.fixture(scope="module")
 def listener(models: Path) -> Iterator[Listener]:
-    listener = Listener()
+    listener = Listener(load_bundle(language_model=False))
     yield listener
     listener.close()
 
