@@ -58,15 +58,23 @@ def to_gguf(
         DownloadError: the converter cannot be fetched.
         ModelBrokenError: the converter refused; says its last word.
     """
-    _check_settings(adapter)
+    settings = _check_settings(adapter)
     if outtype not in TYPES:
         raise UsageError("outtype", expected=f"one of {', '.join(TYPES)}", got=outtype)
     script = find_converter()
     with tempfile.TemporaryDirectory(dir=out.absolute().parent, prefix=".adapter-") as scratch:
         base, part = Path(scratch) / "base", Path(scratch) / "adapter.gguf"
+        # The converter writes down where the base model lay, and reads PEFT's card, which says so
+        # too: no business of who gets the file, which is then the same wherever it is made.
+        plain = Path(scratch) / "adapter"
         base.mkdir()
+        plain.mkdir()
         (base / "config.json").write_text(json.dumps(_read_config(base_config)), encoding="utf-8")
-        command = [sys.executable, str(script), str(adapter), "--base", str(base)]
+        settings["base_model_name_or_path"] = None
+        (plain / "adapter_config.json").write_text(json.dumps(settings), encoding="utf-8")
+        for file in adapter.glob("adapter_model.*"):
+            shutil.copy(file, plain)
+        command = [sys.executable, str(script), str(plain), "--base", str(base)]
         command += ["--outtype", outtype, "--outfile", str(part)]
         environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -79,15 +87,18 @@ def to_gguf(
         part.replace(out)
 
 
-def _check_settings(adapter: Path) -> None:
+def _check_settings(adapter: Path) -> dict[str, Any]:
     try:
-        settings = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+        settings: dict[str, Any] = json.loads(
+            (adapter / "adapter_config.json").read_text(encoding="utf-8")
+        )
     except (OSError, ValueError) as error:
         raise UsageError(str(adapter), expected="PEFT's folder", got=str(error)) from error
     if settings.get("peft_type") != "LORA":
         raise UsageError(str(adapter), expected="a LoRA", got=str(settings.get("peft_type")))
     if found := [key for key in _UNSUPPORTED if settings.get(key)]:
         raise UsageError(str(adapter), expected="a plain LoRA", got=f"one with {', '.join(found)}")
+    return settings
 
 
 def _read_config(base: Path | Mapping[str, Any]) -> dict[str, Any]:

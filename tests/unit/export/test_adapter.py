@@ -82,6 +82,19 @@ def test_matrices_arrive_in_llama_cpps_order(converter: Path, tmp_path: Path) ->
         np.testing.assert_array_equal(b, expected)
 
 
+def test_the_file_tells_nothing_of_where_it_was_made(converter: Path, tmp_path: Path) -> None:
+    made = []
+    for name in ("one", "two"):
+        folder, out = tmp_path / name, tmp_path / f"{name}.gguf"
+        write_adapter(folder, base_model_name_or_path=str(folder))
+        card = f"---\nbase_model: {folder}\ntags: ['base_model:{folder}']\n---\n"
+        (folder / "README.md").write_text(card, encoding="utf-8")
+        to_gguf(folder, BASE, out)
+        made.append(out.read_bytes())
+    assert made[0] == made[1]
+    assert str(tmp_path).encode() not in made[0]
+
+
 def test_what_the_converter_refuses_leaves_nothing(converter: Path, tmp_path: Path) -> None:
     write_adapter(tmp_path / "lora")
     config = {**BASE, "architectures": ["NoSuchModel"]}
