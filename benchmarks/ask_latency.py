@@ -14,7 +14,6 @@ import argparse
 import json
 import statistics
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +25,7 @@ from edge_alm.reasoning.projector import Projector
 from edge_alm.reasoning.prompts import chat_format, pinned_prompt, question_prompt
 from edge_alm.reasoning.scene import QUESTION, SCENE, Item, SceneMemory
 from edge_alm.types import SAMPLE_RATE_HZ, Frame, Samples
+from export.lessons import thinned
 from export.recordings import Listener
 
 ROOT = Path(__file__).parent.parent
@@ -57,10 +57,11 @@ def read_audio(folder: Path, seconds: int) -> Samples:
 
 def make_items(bundle: Bundle, llama: LlamaContext, audio: Samples) -> list[Item]:
     """What the scene of a recording holds, in order of time."""
-    listener = Listener(replace(bundle, language_model=None))
+    listener = Listener(bundle)
     project = Projector(bundle.projector) if bundle.projector else None
     items: list[Item] = []
-    for item in listener.hear(audio):
+    # Without a projector there are no soft tokens, nor marks before them.
+    for item in thinned(listener.hear(audio), text=False, soft=project is None):
         if isinstance(item, str):
             items.append(llama.tokenize(item))
         elif project:
