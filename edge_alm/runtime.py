@@ -21,6 +21,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from edge_alm.audio.source import open_source
 from edge_alm.errors import UsageError, missing_extra
@@ -155,6 +156,27 @@ class Ears:
         weakref.finalize(events, source.close)  # when nobody ever asks for the first event
         return events
 
+    @property
+    def bundle(self) -> Bundle:
+        """The models."""
+        return self._bundle
+
+    @property
+    def backlog(self) -> int:
+        """Entries of the scene that wait for the language model."""
+        return len(self._mind.scene) if self._mind else 0
+
+    def prepare(self) -> None:
+        """Load now what is otherwise loaded when it is first needed, and wait for it.
+
+        Raises:
+            MissingExtraError, ModelBrokenError: as these first times would.
+            ClosedError: the ears are closed.
+        """
+        if self._bundle.transcriber is not None:
+            self._load_transcriber()
+        self.flush()
+
     def begin_recording(self, name: str) -> None:
         """Tell the scene that what is heard next is another recording."""
         self._require_mind().call(lambda reasoner: reasoner.begin_recording(name)).result()
@@ -166,16 +188,19 @@ class Ears:
         choices: Sequence[str] | None = None,
         think: bool = False,
         remember: bool = False,
+        since_s: float | None = None,
         on_text: Callable[[str], None] | None = None,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> Answer:
-        """Answer a question about all that was heard so far.
+        """Answer a question about what was heard so far.
 
         Args:
             question: any text.
             choices: the answer is one of these, whatever their order.
             think: let the model write down what it heard before it answers.
             remember: keep question and answer in the scene, for the next question.
+            since_s: leave out what was over by this second of the stream under way, and all
+                streams before it; None: leave out nothing.
             on_text: called with each piece of the answer as it comes, on another thread.
             cancelled: asked now and then; True gives the question up.
 
@@ -190,6 +215,8 @@ class Ears:
         mind = self._require_mind()
         asked_s = time.perf_counter()
         given_up = threading.Event()
+        # Not every reasoner can leave out a part of the scene.
+        part: dict[str, Any] = {} if since_s is None else {"since_s": since_s}
 
         def answer(reasoner: Reasoner) -> Answer:
             waited_ms = 1000.0 * (time.perf_counter() - asked_s)
@@ -202,6 +229,7 @@ class Ears:
                 on_text=on_text,
                 cancelled=lambda: mind.is_closing() or given_up.is_set() or cancelled(),
                 remember=remember,
+                **part,
             )
             return replace(
                 found,
@@ -312,6 +340,8 @@ class Ears:
             keep = partial(self._keep_hop, waits=waits)
             pipeline = self._make_pipeline(transcription, watcher, keep)
             self._ongoing, self._heard_s = (), 0.0
+            if self._mind:
+                self._mind.scene.begin_stream()
             events = self._heard(pipeline, source, waits=waits)
             hearing = Hearing(events, READER_EVENTS if waits else 0)
             yield from hearing.events()

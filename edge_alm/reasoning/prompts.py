@@ -154,10 +154,17 @@ def event_line(event: Event) -> str:
         words = one_line(event.text).replace('"', "'")
         return f'[{_span(event.start, event.end)} "{words}"]\n'
     if isinstance(event, Lost):
-        return f"[{_span(event.at, event.at + event.samples / SAMPLE_RATE_HZ)} lost]\n"
+        return f"[{_span(event.at, until_s(event))} lost]\n"
     if isinstance(event, Sound) and event.state == "end":
         return _sound_line(event, event.end)
     return ""
+
+
+def until_s(event: Sound | Speech | Lost) -> float:
+    """When what the event tells of was over, on the stream's clock."""
+    if isinstance(event, Lost):
+        return event.at + event.samples / SAMPLE_RATE_HZ
+    return event.start if event.end is None else event.end
 
 
 def ongoing_line(sound: Sound, now_s: float | None) -> str:

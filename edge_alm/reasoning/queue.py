@@ -50,7 +50,12 @@ class Line:
     """How often the sound was heard; 1 for several labels in one."""
 
 
-Entry: TypeAlias = Hops | Line
+@dataclass(frozen=True, slots=True)
+class NewStream:
+    """Another stream begins, and with it another clock."""
+
+
+Entry: TypeAlias = Hops | Line | NewStream
 
 
 class SceneQueue:
@@ -87,6 +92,13 @@ class SceneQueue:
                 for hop, (start, end) in zip(embeddings, pairwise(edges), strict=True)
             ]
         )
+
+    def begin_stream(self) -> None:
+        """The times of what follows are on another clock."""
+        with self._filled:
+            # Only the last one matters to those after it: one entry, however often.
+            self._entries = [e for e in self._entries if not isinstance(e, NewStream)]
+        self._put([NewStream()])
 
     def _put(self, entries: list[Entry]) -> None:
         with self._filled:
@@ -127,6 +139,8 @@ class SceneQueue:
                 break
             if isinstance(entry, Hops):
                 reasoner.append_embeddings(entry.embedding[None], entry.start, entry.end)
+            elif isinstance(entry, NewStream):
+                reasoner.begin_stream()
             else:
                 reasoner.append_event(spoken(entry))
         return len(entries)
@@ -147,7 +161,8 @@ def merge_one(entries: list[Entry]) -> None:
     """
     hops = _of_kind(entries, Hops)
     if len(hops) > 1:
-        counts = [entries[i].count + entries[j].count for i, j in pairwise(hops)]
+        sizes = [entry.count for entry in entries if isinstance(entry, Hops)]
+        counts = [a + b for a, b in pairwise(sizes)]
         k = counts.index(min(counts))
         return _join(entries, hops[k], hops[k + 1])
     sounds = _of_kind(entries, Sound)
@@ -164,7 +179,7 @@ def _of_kind(entries: Sequence[Entry], kind: type) -> list[int]:
     return [
         i
         for i, entry in enumerate(entries)
-        if isinstance(entry if isinstance(entry, Hops) else entry.event, kind)
+        if isinstance(entry.event if isinstance(entry, Line) else entry, kind)
     ]
 
 

@@ -25,13 +25,15 @@ from edge_alm.reasoning.prompts import (
     Part,
     chat_format,
     event_line,
+    is_heard,
     ongoing_line,
     pinned_prompt,
     question_prompt,
     recording_line,
     turn_prompt,
+    until_s,
 )
-from edge_alm.reasoning.scene import QUESTION, SCRATCH, SceneMemory, never
+from edge_alm.reasoning.scene import ALWAYS, QUESTION, SCRATCH, SceneMemory, never
 from edge_alm.types import Answer, Event, Sound
 
 MAX_ANSWER_TOKENS = 64
@@ -63,6 +65,13 @@ class Reasoner(Protocol):
     def begin_recording(self, name: str) -> None:
         """What follows comes from another recording."""
         ...
+
+    def begin_stream(self) -> None:
+        """Another clock begins; all that was appended is before its times.
+
+        Nothing, for who cannot be asked about a part of the scene.
+        """
+        return
 
     def flush(self) -> None:
         """Work off what was appended, so that a question need not."""
@@ -164,9 +173,8 @@ class LocalReasoner:
 
     def append_event(self, event: Event) -> None:
         """See :class:`Reasoner`."""
-        line = event_line(event)
-        if line:
-            self._append_text(line)
+        if is_heard(event):
+            self._append_text(event_line(event), until_s(event))
 
     def append_embeddings(
         self, embeddings: NDArray[np.float32], start_s: float, end_s: float
@@ -178,17 +186,22 @@ class LocalReasoner:
         with self._open() as scene:
             mark = self._marks.before(start_s, end_s)
             if mark:
-                scene.append_text(mark)
+                scene.append_text(mark, end_s)
             for token in soft:
-                scene.append(token[None])
+                scene.append(token[None], end_s)
 
     def begin_recording(self, name: str) -> None:
         """See :class:`Reasoner`."""
         self._append_text(recording_line(name))
 
-    def _append_text(self, text: str) -> None:
+    def _append_text(self, text: str, until_s: float = ALWAYS) -> None:
         with self._open() as scene:
-            scene.append_text(text)
+            scene.append_text(text, until_s)
+
+    def begin_stream(self) -> None:
+        """See :class:`Reasoner`."""
+        with self._open() as scene:
+            scene.begin_stream()
 
     def flush(self) -> None:
         """See :class:`Reasoner`."""
@@ -206,8 +219,12 @@ class LocalReasoner:
         on_text: Callable[[str], None] | None = None,
         cancelled: Callable[[], bool] = never,
         remember: bool = False,
+        since_s: float | None = None,
     ) -> Answer:
         """See :class:`Reasoner`.
+
+        With ``since_s`` only what was not over by that second of the stream under way counts (the
+        language model has met the rest, and may remember some of it).
 
         A choice's score is its log likelihood with the scene, less that without it times
         ``prior_weight``. Confidence is the softmax of the scores; for a free answer the geometric
@@ -221,9 +238,9 @@ class LocalReasoner:
             scene.flush(cancelled)
             _give_up_if(cancelled)
             lines = [ongoing_line(sound, now_s) for sound in ongoing]
-            if scene.is_empty and not lines:
-                lines = [NOTHING_HEARD]
-            with scene.fork() as end:
+            with scene.fork(since_s=-math.inf if since_s is None else since_s) as end:
+                if end == scene.pinned_tokens and not lines:
+                    lines = [NOTHING_HEARD]
                 turn = Turn(scene, self._llama, end, cancelled, watch, on_text or _drop)
                 turn.read(self._tail(lines, question))
                 if think:

@@ -26,9 +26,11 @@ from edge_alm.reasoning.prompts import (
     OPENING,
     SYSTEM,
     event_line,
+    is_heard,
     one_line,
     ongoing_line,
     recording_line,
+    until_s,
 )
 from edge_alm.reasoning.reasoner import (
     MAX_ANSWER_TOKENS,
@@ -38,7 +40,7 @@ from edge_alm.reasoning.reasoner import (
     check_question,
     pick,
 )
-from edge_alm.reasoning.scene import never
+from edge_alm.reasoning.scene import ALWAYS, never
 from edge_alm.types import Answer, Event, Sound
 
 API_KEY_VARIABLE = "EDGE_ALM_API_KEY"
@@ -79,14 +81,16 @@ class RemoteReasoner:
     ) -> None:
         self._server = _Server(base_url, api_key or os.environ.get(API_KEY_VARIABLE), timeout_s)
         self._model = model
-        self._lines: deque[str] = deque()
+        self._lines: deque[tuple[str, float]] = deque()
+        """Each with the time until which it holds, as in the scene of a model on this machine."""
         self._turns: list[dict[str, str]] = []
         self._scores_text: bool | None = None
         self._lock = threading.RLock()
 
     def append_event(self, event: Event) -> None:
         """See ``Reasoner``."""
-        self._append(event_line(event))
+        if is_heard(event):
+            self._append(event_line(event), until_s(event))
 
     def append_embeddings(
         self, embeddings: NDArray[np.float32], start_s: float, end_s: float
@@ -97,12 +101,19 @@ class RemoteReasoner:
         """See ``Reasoner``."""
         self._append(recording_line(name))
 
-    def _append(self, line: str) -> None:
+    def _append(self, line: str, until_s: float = ALWAYS) -> None:
         with self._lock:
-            self._lines.append(line)
-            size = sum(map(len, self._lines))
+            self._lines.append((line, until_s))
+            size = sum(len(text) for text, _ in self._lines)
             while size > MAX_SCENE_CHARS:
-                size -= len(self._lines.popleft())
+                size -= len(self._lines.popleft()[0])
+
+    def begin_stream(self) -> None:
+        """See ``Reasoner``."""
+        with self._lock:
+            self._lines = deque(
+                (line, until_s if until_s == ALWAYS else -math.inf) for line, until_s in self._lines
+            )
 
     def flush(self) -> None:
         """Nothing is pending."""
@@ -118,8 +129,9 @@ class RemoteReasoner:
         on_text: Callable[[str], None] | None = None,
         cancelled: Callable[[], bool] = never,
         remember: bool = False,
+        since_s: float | None = None,
     ) -> Answer:
-        """See ``Reasoner``.
+        """See ``Reasoner``. With ``since_s`` only lines of what was not over by then are sent.
 
         Raises:
             RemoteError: refused, timed out, 401, not JSON, an interrupted stream.
@@ -128,7 +140,8 @@ class RemoteReasoner:
         options = check_question(question, choices)
         tell = on_text or (lambda _text: None)
         with self._lock:
-            lines = [*self._lines, *(ongoing_line(sound, now_s) for sound in ongoing)]
+            lines = [line for line, until in self._lines if since_s is None or until > since_s]
+            lines += [ongoing_line(sound, now_s) for sound in ongoing]
             heard = "".join(lines) or NOTHING_HEARD
             messages = _messages(heard, self._turns, question)
         if think:

@@ -7,9 +7,11 @@ tokens. When the cache is full the oldest items go, a quarter at a time, and the
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +34,19 @@ MAX_RESERVED_TOKENS = 512
 
 Item = list[int] | NDArray[np.float32]
 """Tokens, or soft tokens of shape [n, n_embd]."""
+
+ALWAYS = math.inf
+"""The time of an item that belongs to no time."""
+
+
+@dataclass(slots=True)
+class Held:
+    """An item in the cache."""
+
+    tokens: int
+    until_s: float
+    """When what it tells of was over, on the stream's clock; before all time for a stream that is
+    over itself."""
 
 
 def never() -> bool:
@@ -64,9 +79,9 @@ class SceneMemory:
             needed = self.pinned_tokens + least
             needed = min(needed + MAX_RESERVED_TOKENS, -(-4 * needed // 3))
             raise UsageError("context", expected=f"at least {needed} tokens", got=str(llama.n_ctx))
-        self._items: deque[int] = deque()
+        self._items: deque[Held] = deque()
         self._held_tokens = 0
-        self._pending: deque[Item] = deque()
+        self._pending: deque[tuple[Item, Held]] = deque()
         llama.clear()
         self._pin(tokens, cache)
 
@@ -89,7 +104,7 @@ class SceneMemory:
     @property
     def pending_tokens(self) -> int:
         """Tokens queued for the next batch."""
-        return sum(map(len, self._pending))
+        return sum(held.tokens for _, held in self._pending)
 
     @property
     def is_empty(self) -> bool:
@@ -104,21 +119,34 @@ class SceneMemory:
             tokens += self._llama.tokenize(part.text, special=part.control, begin=first)
         return tokens
 
-    def append(self, item: Item) -> None:
-        """Add an item at the end; it is run now or with those that follow."""
+    def append(self, item: Item, until_s: float = ALWAYS) -> None:
+        """Add an item at the end; it is run now or with those that follow.
+
+        Args:
+            item: what to add.
+            until_s: when what it tells of was over, on the stream's clock.
+        """
         step = self._capacity // 4
-        self._pending.extend(item[i : i + step] for i in range(0, len(item), step))
+        for i in range(0, len(item), step):
+            part = item[i : i + step]
+            self._pending.append((part, Held(len(part), until_s)))
         if self.pending_tokens >= FLUSH_TOKENS:
             self.flush()
 
-    def append_text(self, text: str) -> None:
+    def append_text(self, text: str, until_s: float = ALWAYS) -> None:
         """Add a line of scene text; nothing in it can become a control token."""
-        self.append(self._llama.tokenize(text))
+        self.append(self._llama.tokenize(text), until_s)
+
+    def begin_stream(self) -> None:
+        """Another clock begins: what is there already is before all of its times."""
+        for held in (*self._items, *(held for _, held in self._pending)):
+            if held.until_s != ALWAYS:
+                held.until_s = -math.inf
 
     def flush(self, cancelled: Callable[[], bool] = never) -> None:
         """Run what is pending, in batches; what is left when cancelled stays pending."""
         while self._pending and not cancelled():
-            batch = self._next_batch()
+            batch, held = self._next_batch()
             size = sum(map(len, batch))
             self._make_room(size)
             try:
@@ -129,21 +157,23 @@ class SceneMemory:
             except EdgeAlmError:
                 self._llama.remove(SCENE, self.end)
                 raise
-            for item in batch:
-                self._items.append(len(item))
+            for one in held:
+                self._items.append(one)
                 self._pending.popleft()
             self._held_tokens += size
 
-    def _next_batch(self) -> list[Item]:
+    def _next_batch(self) -> tuple[list[Item], list[Held]]:
         """Pending items of one kind, from the first on, at most a native batch (or one item)."""
         batch: list[Item] = []
+        kept: list[Held] = []
         size = 0
-        for item in self._pending:
-            size += len(item)
+        for item, held in self._pending:
+            size += held.tokens
             if batch and (size > self._llama.n_batch or type(item) is not type(batch[0])):
                 break
             batch.append(item)
-        return batch
+            kept.append(held)
+        return batch, kept
 
     def _make_room(self, size: int) -> None:
         excess = self._held_tokens + size - self._capacity
@@ -153,7 +183,7 @@ class SceneMemory:
         wanted = max(excess, self._capacity // 4)
         freed = 0
         while self._items and freed < wanted:
-            freed += self._items.popleft()
+            freed += self._items.popleft().tokens
         self._held_tokens -= freed
         self._llama.remove(SCENE, self.pinned_tokens, self.pinned_tokens + freed)
         self._llama.shift(SCENE, self.pinned_tokens + freed, -freed)
@@ -193,17 +223,30 @@ class SceneMemory:
             self._llama.decode_embeddings(part, range(start, start + len(part)), SCENE)
 
     @contextmanager
-    def fork(self, *, sequence: int = QUESTION, blank: bool = False) -> Iterator[int]:
+    def fork(
+        self, *, sequence: int = QUESTION, blank: bool = False, since_s: float = -math.inf
+    ) -> Iterator[int]:
         """Share the scene (blank: the pinned prompt alone) with another sequence.
+
+        Of a fork ``since_s`` the items that were over by then are missing, and their positions
+        with them: costs nothing, as the rest stays where it is.
 
         Yields the position after the last; the sequence is dropped in the end.
         """
-        end = self.pinned_tokens if blank else self.end
-        self._llama.fork(SCENE, sequence, end)
+        self._llama.fork(SCENE, sequence, self.pinned_tokens if blank else self.end)
         try:
-            yield end
+            if since_s > -math.inf and not blank:
+                self._drop_before(since_s, sequence)
+            yield self._llama.span(sequence)[1]
         finally:
             self._llama.remove(sequence)
+
+    def _drop_before(self, since_s: float, sequence: int) -> None:
+        start = self.pinned_tokens
+        for held in self._items:
+            if held.until_s <= since_s:
+                self._llama.remove(sequence, start, start + held.tokens)
+            start += held.tokens
 
     def reset(self) -> None:
         """Forget the scene; the pinned prompt stays."""

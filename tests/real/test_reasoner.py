@@ -1,6 +1,7 @@
 """The scene memory and its answers, on the default language model."""
 
 import itertools
+import math
 import sys
 import threading
 import time
@@ -72,9 +73,11 @@ def reasoner(loaded: LocalReasoner) -> LocalReasoner:
     return loaded
 
 
-def _ask(scene: SceneMemory, llama: LlamaContext, *, blank: bool = False) -> np.ndarray:
+def _ask(
+    scene: SceneMemory, llama: LlamaContext, *, blank: bool = False, since_s: float = -math.inf
+) -> np.ndarray:
     tokens = scene.tokenize(question_prompt(CHATML, "What was it?"))
-    with scene.fork(blank=blank) as end:
+    with scene.fork(blank=blank, since_s=since_s) as end:
         logits = scene.run(tokens, QUESTION, end, wanted=True)
     assert logits is not None
     return logits
@@ -132,6 +135,54 @@ def test_a_fork_answers_as_if_all_had_been_read_in_one_go(
     assert at_once is not None
     # The cache holds float16.
     np.testing.assert_allclose(forked, at_once, atol=0.1)
+
+
+def test_a_fork_of_a_part_leaves_out_what_was_over(llama: LlamaContext, scene: SceneMemory) -> None:
+    for i in range(6):
+        scene.append_text(f"[{i}.0-{i}.5 dog 0.9{i}]\n", until_s=i + 0.5)
+    scene.flush()
+    whole, blank = _ask(scene, llama), _ask(scene, llama, blank=True)
+    np.testing.assert_array_equal(_ask(scene, llama, since_s=0.0), whole)
+    np.testing.assert_array_equal(_ask(scene, llama, since_s=5.5), blank)
+    ends = []
+    for since_s in (-1.0, 2.5, 4.5, 5.5):
+        with scene.fork(since_s=since_s) as end:
+            first, last = llama.span(QUESTION)
+            assert (first, last) == (0, end)
+            ends.append(end)
+    # The rest keeps its positions: only without any of it do they begin after what is pinned.
+    assert ends == [scene.end] * 3 + [scene.pinned_tokens]
+    assert not np.array_equal(_ask(scene, llama, since_s=2.5), whole)
+    np.testing.assert_array_equal(_ask(scene, llama), whole)  # nothing is lost by it
+
+
+def test_another_stream_is_before_all_times_of_the_next(
+    llama: LlamaContext, scene: SceneMemory
+) -> None:
+    scene.append_text("Recording one:\n")  # belongs to no time
+    scene.flush()
+    heading = scene.end
+    scene.append_text("[8.0-9.0 dog]\n", until_s=9.0)
+    scene.flush()
+    scene.append_text("[9.0-9.5 cat]\n", until_s=9.5)  # still pending
+    scene.begin_stream()
+    scene.append_text("[0.0-1.0 bell]\n", until_s=1.0)
+    scene.flush()
+    with scene.fork(since_s=0.5) as end:
+        assert end == scene.end
+    with scene.fork(since_s=1.0) as end:
+        assert end == heading
+
+
+def test_an_item_that_came_late_may_be_over_first(llama: LlamaContext, scene: SceneMemory) -> None:
+    scene.append_text("[8.0-9.0 dog]\n", until_s=9.0)
+    scene.flush()
+    kept = scene.end
+    scene.append_text('[2.0-3.0 "hello there"]\n', until_s=3.0)
+    scene.flush()
+    with scene.fork(since_s=5.0) as end:
+        assert end == kept
+    assert np.isfinite(_ask(scene, llama, since_s=5.0)).all()
 
 
 def test_questions_leave_nothing_behind(llama: LlamaContext, scene: SceneMemory) -> None:
@@ -380,6 +431,23 @@ def test_a_question_is_given_up_within_a_second(reasoner: LocalReasoner) -> None
     thread.join(timeout=10.0)
     assert gave_up_s[0] - cancelled_s < 1.0
     assert reasoner.ask("What was said?", choices=["turn left", "nothing"]).choice
+
+
+def test_a_question_about_a_part_knows_only_that_part(loaded: LocalReasoner) -> None:
+    loaded.reset()
+    loaded.append_event(Speech("turn left at the corner", 5.2, 6.9, 0.9))
+    loaded.append_event(Speech("stop the car", 20.0, 21.0, 0.9))
+    choices = ["turn left at the corner", "stop the car"]
+    assert loaded.ask("What was said?", choices=choices, since_s=10.0).choice == "stop the car"
+    nothing = loaded.ask("What was said?", choices=choices, since_s=30.0)
+    loaded.begin_stream()
+    assert loaded.ask("What was said?", choices=choices, since_s=0.0).confidence == pytest.approx(
+        nothing.confidence
+    )
+    loaded.reset()
+    assert loaded.ask("What was said?", choices=choices).confidence == pytest.approx(
+        nothing.confidence
+    )
 
 
 def test_refuses_a_question_that_does_not_fit(reasoner: LocalReasoner) -> None:

@@ -281,3 +281,20 @@ def test_the_scene_is_bounded() -> None:
     held = json.loads(asked[-1])["messages"][-1]["content"]
     assert len(held) < MAX_SCENE_CHARS + 100
     assert "[2999.0-3000.0 dog]" in held
+
+
+def test_a_question_about_a_part_sends_only_that_part() -> None:
+    asked: list[bytes] = []
+    with _http(200, _event("x") + b"data: [DONE]\n\n", asked=asked) as url:
+        reasoner = RemoteReasoner(url, model="m")
+        for second in range(4):
+            reasoner.append_event(Sound("Dog", second, second + 1.0, 0.9, "end"))
+        for since_s in (2.5, None):
+            assert reasoner.ask("What?", since_s=since_s).text == "x"
+        reasoner.begin_stream()
+        reasoner.append_event(Sound("Bell", 0.0, 1.0, 0.9, "end"))
+        assert reasoner.ask("What?", since_s=0.0).text == "x"
+    told = [json.loads(request)["messages"][-1]["content"] for request in asked]
+    assert [text.count("dog]") for text in told] == [2, 4, 0]
+    assert "[2.0-3.0 dog]" in told[0]
+    assert "[0.0-1.0 bell]" in told[2]

@@ -49,6 +49,9 @@ class Notebook:
     def begin_recording(self, name: str) -> None:
         self.told.append(name)
 
+    def begin_stream(self) -> None:
+        self.told.append("stream")
+
     def flush(self) -> None:
         self.flushes += 1
 

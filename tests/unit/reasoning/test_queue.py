@@ -14,6 +14,7 @@ from edge_alm.reasoning.queue import (
     Entry,
     Hops,
     Line,
+    NewStream,
     SceneQueue,
     spoken,
 )
@@ -25,6 +26,7 @@ KINDS = st.lists(st.sampled_from("hhhhdcsl"), max_size=120)
 def _start(entry: Entry) -> float:
     if isinstance(entry, Hops):
         return entry.start
+    assert isinstance(entry, Line)
     return entry.event.at if isinstance(entry.event, Lost) else entry.event.start
 
 
@@ -149,3 +151,18 @@ def test_producers_from_many_threads() -> None:
 def test_refuses_too_small_a_capacity() -> None:
     with pytest.raises(UsageError):
         SceneQueue(MIN_CAPACITY - 1)
+
+
+def test_only_the_last_new_stream_is_kept_and_in_its_place() -> None:
+    queue = SceneQueue(MIN_CAPACITY)
+    for second, kind in enumerate("d|c|||d" * 20):
+        if kind == "|":
+            queue.begin_stream()
+        else:
+            _put(queue, kind, float(second))
+        assert len(queue) <= MIN_CAPACITY + 1
+    _put(queue, "s", 140.0)
+    entries = queue.take()
+    assert [isinstance(entry, NewStream) for entry in entries].count(True) == 1
+    assert isinstance(entries[-3], NewStream)
+    assert [_start(entry) for entry in entries[-2:]] == [139.0, 140.0]
