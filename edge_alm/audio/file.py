@@ -94,12 +94,12 @@ class AudioFile:
                 if self._closed.is_set():
                     return
                 more = len(block) > 0
-                wrong = _zero_bad_samples(block)
+                wrong = zero_bad_samples(block)
                 if wrong and not bad:
                     first_bad_s = heard / self._rate_hz
                 bad += wrong
                 heard += len(block)
-                samples = resampler.push(_to_mono(block)) if more else resampler.flush()
+                samples = resampler.push(to_mono(block)) if more else resampler.flush()
                 if not len(samples):
                     continue
                 frame = Frame(position, samples)
@@ -213,7 +213,8 @@ def _open(path: Path) -> Any:
     return file
 
 
-def _to_mono(block: NDArray[np.float32]) -> Samples:
+def to_mono(block: NDArray[np.float32]) -> Samples:
+    """The mean of a block's channels: shape [frames, channels] to [frames]."""
     # Column by column: 5 times faster than mean(axis=1), and no sample's sum depends on where
     # in a block it lies.
     mono: Samples = block[:, 0].copy()
@@ -224,7 +225,7 @@ def _to_mono(block: NDArray[np.float32]) -> Samples:
     return mono
 
 
-def _zero_bad_samples(block: NDArray[np.float32]) -> int:
+def zero_bad_samples(block: NDArray[np.float32]) -> int:
     """Set what is not audio to 0, in place; how many samples that was."""
     with np.errstate(invalid="ignore"):
         if not block.size or np.abs(block).max() <= MAX_MAGNITUDE:  # false when a NaN is in it

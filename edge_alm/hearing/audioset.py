@@ -53,6 +53,10 @@ class Ontology:
             for name in names:
                 self._children.setdefault(name, []).append(child)
 
+    def labels(self) -> frozenset[str]:
+        """All classes that are a kind of another, or have kinds."""
+        return frozenset(self._parents) | frozenset(self._children)
+
     def parents(self, label: str) -> tuple[str, ...]:
         """The direct parents; empty for a root or an unknown class."""
         return self._parents.get(label, ())
