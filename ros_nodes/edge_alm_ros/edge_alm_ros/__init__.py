@@ -1,0 +1,1 @@
+"""edge-alm as ROS 2 nodes."""
