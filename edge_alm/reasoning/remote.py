@@ -388,10 +388,14 @@ class _Server:
             self._url.hostname or "", self._port, timeout=self._timeout_s
         )
         lines: queue.SimpleQueue[bytes | Exception | None] = queue.SimpleQueue()
+        opened: list[socket.socket] = []
         data = None if body is None else json.dumps(body).encode()
 
         def read() -> None:
             try:
+                connection.connect()
+                # The response takes it over where the server closes after each reply.
+                opened.append(connection.sock)
                 connection.request(method, self._url.path.rstrip("/") + path, data, self._headers)
                 response = connection.getresponse()
                 if response.status != http.HTTPStatus.OK:
@@ -425,9 +429,9 @@ class _Server:
                     raise self._explain(line) from line
                 yield line
         finally:
-            if connection.sock is not None:
+            for sock in opened:
                 with contextlib.suppress(OSError):
-                    connection.sock.shutdown(socket.SHUT_RDWR)
+                    sock.shutdown(socket.SHUT_RDWR)
             reader.join(timeout=1.0)
             connection.close()
 
