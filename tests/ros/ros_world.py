@@ -36,6 +36,8 @@ EXAMPLES = ROOT / "ros_nodes" / "examples"
 PATIENCE_S = float(os.environ.get("EDGE_ALM_PATIENCE_S", "60"))
 """For a machine that is busy with other things."""
 CHUNK_S = 0.02
+GLASS = frozenset(("Breaking", "Shatter", "Glass", "Crack"))
+"""What the sound encoder calls breaking glass."""
 CONFIGURE, CLEANUP, ACTIVATE, DEACTIVATE = 1, 2, 3, 4
 UNCONFIGURED, INACTIVE, ACTIVE = "unconfigured", "inactive", "active"
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -237,6 +239,10 @@ class Probe:
     def labels(self) -> list[str]:
         """Of the sounds that started."""
         return [e.label for e in self.events if e.type == "sound" and e.state == "start"]
+
+    def hears_glass(self) -> bool:
+        """By whichever of the names that fit."""
+        return not GLASS.isdisjoint(self.labels())
 
     # Audio
 

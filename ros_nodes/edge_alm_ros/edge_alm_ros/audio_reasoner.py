@@ -295,8 +295,8 @@ class AudioReasoner(LifecycleNode):
 
         try:
             return fill(response, await self._elsewhere(answer))
-        except EdgeAlmError as error:
-            return fill(response, refusal_fields(error))
+        except Exception as error:
+            return fill(response, self._refusal(error))
 
     def _on_request(self, _request: Any) -> GoalResponse:
         return GoalResponse.REJECT if self._ears is None else GoalResponse.ACCEPT
@@ -304,15 +304,20 @@ class AudioReasoner(LifecycleNode):
     async def _on_goal(self, goal: Any) -> Any:
         try:
             fields = await self._elsewhere(lambda: self._keep_answering(goal))
-        except QuestionCancelledError as error:
-            goal.canceled()
-            fields = refusal_fields(error)
-        except EdgeAlmError as error:
-            goal.abort()
-            fields = refusal_fields(error)
-        else:
             goal.succeed()
+        except Exception as error:
+            fields = self._refusal(error)
+            # A cleanup gives questions up too.
+            if goal.is_cancel_requested:
+                goal.canceled()
+            else:
+                goal.abort()
         return fill(ListenAndAnswer.Result(), fields)
+
+    def _refusal(self, error: Exception) -> dict[str, Any]:
+        if not isinstance(error, EdgeAlmError):  # a bug must not end the node, nor go unseen
+            self.get_logger().error(f"a question failed: {type(error).__name__}: {error}")
+        return refusal_fields(str(error))
 
     def _keep_answering(self, goal: Any) -> dict[str, Any]:
         """Answer at once, and anew after each event until the time is over: the last answer."""

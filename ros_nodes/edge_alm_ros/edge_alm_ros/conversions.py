@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from edge_alm.audio.ros import chunk_from_message, unix_from_stamp
-from edge_alm.errors import EdgeAlmError
 from edge_alm.models.bundle import Bundle
 from edge_alm.types import SAMPLE_RATE_HZ, Answer, Event, Fault, Lost, Sound, Speech, Watch
 
@@ -111,9 +110,9 @@ def answer_fields(answer: Answer) -> Fields:
     }
 
 
-def refusal_fields(reason: str | EdgeAlmError) -> Fields:
+def refusal_fields(reason: str) -> Fields:
     """As :func:`answer_fields`, where there is none."""
-    return {"success": False, "message": str(reason)}
+    return {"success": False, "message": reason}
 
 
 def fill(message: Message, fields: Mapping[str, Any]) -> Message:
