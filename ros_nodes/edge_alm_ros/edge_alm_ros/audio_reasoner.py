@@ -10,6 +10,7 @@ Configuring loads and verifies the models; activating opens the source.
 from __future__ import annotations
 
 import math
+import os
 import sys
 import threading
 import time
@@ -231,13 +232,11 @@ class AudioReasoner(LifecycleNode):
         try:
             for event in events:
                 self._publish(event, meter)
-            self.get_logger().info(f"{meter.name}: the end")
         except Exception as error:
-            if not self.context.ok():
-                return
             self._failure = str(error)
-            self.get_logger().error(f"listening: {error}")
-        if self.context.ok():
+        if self.context.ok():  # it is not when the process is told to end
+            if self._failure:
+                self.get_logger().error(f"listening: {self._failure}")
             self._tell_listening(False)
 
     def _publish(self, event: Event, meter: Meter) -> None:
@@ -444,6 +443,11 @@ def main(args: list[str] | None = None) -> None:
         node.free()
         node.destroy_node()
         rclpy.try_shutdown()
+    if threading.active_count() > 1:
+        # What is in mid-work in native code would not survive an ordinary exit.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 if __name__ == "__main__":
