@@ -18,7 +18,7 @@ ROS_STAMP := .venv-ros/.ros-$(KEY)-$(ROS_KEY)
 endif
 # The tests of ROS run in an environment of their own. What names other tests has none for it, and a
 # choice (-k) may leave none over (5).
-ROS_ARGS := $(if $(findstring tests/,$(ARGS)),$(if $(findstring tests/ros,$(ARGS)),$(ARGS)),tests/ros $(ARGS))
+ROS_ARGS := $(if $(findstring tests/ros,$(ARGS)),$(ARGS),$(if $(findstring tests/,$(ARGS)),,tests/ros $(ARGS)))
 UNIT_ARGS := $(if $(findstring tests/ros,$(ARGS)),,run)
 
 .DEFAULT_GOAL := help

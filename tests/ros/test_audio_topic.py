@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from ros_world import GLASS, PATIENCE_S, Probe, chunks_of, reasoner, recording, 
 
 from edge_alm.audio.memory import MemoryAudio
 from edge_alm.runtime import load
+from edge_alm.types import Sound
 
 STARTED = 1_700_000_000.0
 LATE = (
@@ -60,12 +61,12 @@ def settled(probe: Probe, samples: int) -> dict[str, str]:
 def test_a_topic_is_heard_like_the_recording_itself(listener: Probe) -> None:
     samples = (np.round(scene() * 32767).astype(np.float32)) / np.float32(32768)
     with load(llm=False, transcribe=False) as ears:
-        heard = [e for e in ears.listen(MemoryAudio(samples)) if e.type == "sound"]
+        heard = [e for e in ears.listen(MemoryAudio(samples)) if isinstance(e, Sound)]
     listener.play(chunks_of(scene(), started=STARTED))
     values = settled(listener, len(samples))
     assert values["lost_samples"] == "0"
     # The last sounds end with the stream, which goes on here.
-    starts = [(e.label, e.start) for e in heard if getattr(e, "state", "") == "start"]
+    starts = [(e.label, e.start) for e in heard if e.state == "start"]
     listener.until(lambda: len(listener.labels()) >= len(starts), "all sounds")
     told = [e for e in listener.events if e.type == "sound" and e.state == "start"]
     for (label, start), event in zip(starts, told, strict=True):
@@ -140,7 +141,7 @@ def test_the_command_listens_to_a_topic(probe: Probe, namespace: str) -> None:
         out, err = process.stdout, process.stderr
         assert out is not None
         assert err is not None
-        reader = threading.Thread(target=lambda: [lines.append(line) for line in out])
+        reader = threading.Thread(target=_collect, args=(out, lines))
         reader.start()
         probe.await_listener()
         probe.play(chunks_of(scene(), started=STARTED))
@@ -156,6 +157,11 @@ def test_the_command_listens_to_a_topic(probe: Probe, namespace: str) -> None:
     events: list[dict[str, Any]] = [json.loads(line) for line in lines]
     glass = next(e for e in events if e.get("label") in GLASS and e["state"] == "start")
     assert glass["at_unix"] == pytest.approx(STARTED + glass["start"], abs=2e-3)
+
+
+def _collect(pipe: Iterable[str], lines: list[str]) -> None:
+    for line in pipe:
+        lines.append(line)
 
 
 def test_the_command_refuses_what_is_no_topic() -> None:

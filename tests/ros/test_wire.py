@@ -67,7 +67,7 @@ def test_events_in_a_bag(probe: Probe, namespace: str, types: Typestore, tmp_pat
 def test_a_chunk_there_and_back(types: Typestore) -> None:
     (chunk,) = chunks_of(recording("glass")[:320], started=1_700_000_000.25, first=7)
     theirs = types.deserialize_cdr(serialize_message(chunk), "edge_alm_msgs/msg/AudioChunk")
-    assert bytes(theirs.data) == bytes(chunk.data)  # type: ignore[attr-defined]
+    assert bytes(theirs.data) == bytes(chunk.data)
     back = types.serialize_cdr(theirs, "edge_alm_msgs/msg/AudioChunk")
     assert deserialize_message(bytes(back), AudioChunk) == chunk
 
