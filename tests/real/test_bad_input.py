@@ -216,7 +216,7 @@ def test_standard_input_that_is_no_audio(stdin: bytes, told: str) -> None:
     ("words", "told"),
     [
         (["listen", "mic:no such thing"], "microphone 'no such thing'"),
-        (["listen", "udp:5000"], "in this version a file, '-', 'mic' or 'mic:NAME', got 'udp:'"),
+        (["listen", "udp:5000"], "'mic', 'mic:NAME' or 'ros:TOPIC', got 'udp:'"),
         (["listen", HOME, "--bundle", "none"], 'bundle none: expected "default" or a folder'),
         (["chat", "no.wav"], "no.wav: expected audio"),
     ],

@@ -31,6 +31,15 @@ def test_kinds_that_are_not_there_yet_are_named(spec: str) -> None:
     assert f"./{spec}" in caught.value.hint
 
 
+def test_without_ros_a_topic_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "rclpy", None)  # what an import then finds: nothing
+    with pytest.raises(MissingExtraError) as caught:
+        open_source("ros:/audio")
+    assert "ROS 2: expected rclpy and edge_alm_msgs to be importable" in str(caught.value)
+    assert "setup.bash" in caught.value.hint
+    assert "\n" not in str(caught.value)
+
+
 def test_a_name_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("mic", "udp:5", "-"):
