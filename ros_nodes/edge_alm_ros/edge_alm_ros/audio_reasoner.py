@@ -29,12 +29,11 @@ from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
-from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.task import Future
 from std_msgs.msg import Bool, String
 
-from edge_alm.audio.chunks import ChunkStream
-from edge_alm.audio.ros import listening_profile, message_type
+from edge_alm.audio.ros import RosTopic
 from edge_alm.audio.source import open_source
 from edge_alm.errors import EdgeAlmError, UsageError
 from edge_alm.reasoning.reasoner import QuestionCancelledError
@@ -77,8 +76,6 @@ class AudioReasoner(LifecycleNode):
         """Of the stream under way, or the last one."""
         self._began_unix = 0.0
         self._listener: threading.Thread | None = None
-        self._audio: Any = None
-        """The subscription, where audio comes from a topic."""
         self._failure = ""
         self._told = 0
         """Events published since the start."""
@@ -149,7 +146,6 @@ class AudioReasoner(LifecycleNode):
         except Exception as error:
             if source is not None:
                 source.close()
-            self._forget_audio()
             return self._fail("activate", error)
         self._meter, self._began_unix, self._failure = meter, self._now_unix(), ""
         done = super().on_activate(state)
@@ -200,26 +196,17 @@ class AudioReasoner(LifecycleNode):
             return open_source(
                 spec, realtime=self.value("input.realtime"), backend=self.value("input.backend")
             )
-        kind, read = message_type(self.value("input.message"))
-        stream = ChunkStream(spec, self.value("input.queue_s"))
-        self._audio = self.create_subscription(
-            kind,
-            spec.removeprefix("ros:"),
-            lambda message: stream.put(read(message)),
-            listening_profile(qos_profile_sensor_data),
+        return RosTopic(
+            self.resolve_topic_name(spec.removeprefix("ros:")),
+            self.value("input.message"),
+            self.value("input.queue_s"),
+            self.context,
         )
-        return stream
-
-    def _forget_audio(self) -> None:
-        if self._audio is not None:
-            self.destroy_subscription(self._audio)
-            self._audio = None
 
     def _stop(self) -> None:
         listener, self._listener = self._listener, None
         if listener is None:
             return
-        self._forget_audio()
         if self._meter is not None:
             self._meter.close()
         listener.join(STOP_S)
