@@ -53,10 +53,11 @@ check: $(DEV_STAMP)
 check-aarch64: $(DEV_STAMP)
 	@$(BIN)/python scripts/check_aarch64.py
 
-bench: $(USER_STAMP)
+bench: $(USER_STAMP) $(ROS_STAMP)
 	@$(BIN)/edge-alm models pull
-	@for file in benchmarks/*.py; do name=$$(basename "$$file" .py); echo "== $$name"; \
-	$(BIN)/python -m "benchmarks.$$name" || exit 1; done
+	@for name in $(filter-out ros_latency,$(basename $(notdir $(wildcard benchmarks/*.py)))); do \
+	echo "== $$name"; $(BIN)/python -m "benchmarks.$$name" || exit 1; done
+	@$(if $(ROS_STAMP),echo "== ros_latency"; scripts/with_ros python -m benchmarks.ros_latency)
 
 # Models and the built llama.cpp stay: they are in EDGE_ALM_HOME, shared by all clones. So does the
 # rest of build/: the corpus, the scenes and the training runs, hours of work.
