@@ -70,6 +70,8 @@ class GgufInfo:
     """Tokens that it was trained for; None as above."""
     shapes: dict[str, tuple[int, ...]]
     """Tensor's name to its axes, fastest first: (inputs, outputs) of a linear layer."""
+    places: dict[str, tuple[str, int]]
+    """Tensor's name to its block type's name and the file's byte at which it begins."""
     types: dict[str, int]
     """Block type's name to number of tensors."""
     metadata: dict[str, Scalar]
@@ -117,8 +119,8 @@ class _Header:
             or alignment & (alignment - 1)
         ):
             raise ValueError(f"alignment {alignment!r}")
-        shapes, types = self._tensors(tensors, alignment)
-        return self._info(metadata, shapes, types)
+        shapes, places = self._tensors(tensors, alignment)
+        return self._info(metadata, shapes, places)
 
     def _unpack(self, form: str) -> int:
         size = struct.calcsize(form)
@@ -184,9 +186,9 @@ class _Header:
 
     def _tensors(
         self, count: int, alignment: int
-    ) -> tuple[dict[str, tuple[int, ...]], Counter[str]]:
+    ) -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[str, int]]]:
         shapes: dict[str, tuple[int, ...]] = {}
-        types: Counter[str] = Counter()
+        places: dict[str, tuple[str, int]] = {}
         spans = []
         for _ in range(count):
             name = self._text(_MAX_NAME_BYTES)
@@ -209,7 +211,7 @@ class _Header:
             if offset % alignment:
                 raise ValueError(f"tensor {name!r} at {offset} is not aligned to {alignment}")
             shapes[name] = shape
-            types[type_name] += 1
+            places[name] = type_name, offset
             spans.append((offset, offset + elements // block * block_bytes, name))
         data = -(-self.at // alignment) * alignment
         end = 0
@@ -221,13 +223,13 @@ class _Header:
                 raise ValueError(
                     f"tensor {name!r} ends at byte {data + stop} of {len(self.buffer)}"
                 )
-        return shapes, types
+        return shapes, {name: (kind, data + at) for name, (kind, at) in places.items()}
 
     def _info(
         self,
         metadata: dict[str, Scalar],
         shapes: dict[str, tuple[int, ...]],
-        types: Counter[str],
+        places: dict[str, tuple[str, int]],
     ) -> GgufInfo:
         architecture = metadata.get("general.architecture")
         if not isinstance(architecture, str) or not architecture:
@@ -248,7 +250,8 @@ class _Header:
             n_embd if isinstance(n_embd, int) else None,
             context if isinstance(context, int) else None,
             shapes,
-            dict(types),
+            places,
+            dict(Counter(kind for kind, _ in places.values())),
             metadata,
         )
 

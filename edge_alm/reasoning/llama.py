@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from edge_alm.errors import EdgeAlmError, ModelBrokenError, UsageError, missing_extra
 from edge_alm.models.gguf_file import check_gguf
+from edge_alm.reasoning.embedding_table import EmbeddingTable
 
 Logits: TypeAlias = NDArray[np.float32]
 
@@ -112,6 +113,8 @@ class LlamaContext:
                 )
             if adapter is not None:
                 self._apply_adapter(adapter)
+            self.embeddings = EmbeddingTable(model)
+            """Of the model's tokens."""
             self._tokens = llama.llama_batch_init(self.n_batch, 0, 1)
             building.callback(llama.llama_batch_free, self._tokens)
             self._soft = llama.llama_batch_init(self.n_batch, self.n_embd, 1)

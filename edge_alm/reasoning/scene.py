@@ -150,10 +150,10 @@ class SceneMemory:
             size = sum(map(len, batch))
             self._make_room(size)
             try:
-                if isinstance(batch[0], list):
+                if all(isinstance(item, list) for item in batch):
                     self.run([token for item in batch for token in item], SCENE, self.end)
                 else:
-                    self._run_embeddings(np.concatenate(batch))
+                    self._run_embeddings(np.concatenate([self._embed(item) for item in batch]))
             except EdgeAlmError:
                 self._llama.remove(SCENE, self.end)
                 raise
@@ -163,13 +163,18 @@ class SceneMemory:
             self._held_tokens += size
 
     def _next_batch(self) -> tuple[list[Item], list[Held]]:
-        """Pending items of one kind, from the first on, at most a native batch (or one item)."""
+        """Pending items from the first on, at most a native batch (or one item).
+
+        Text and soft tokens together, where the embeddings of text are known.
+        """
+        together = self._llama.embeddings.is_known
         batch: list[Item] = []
         kept: list[Held] = []
         size = 0
         for item, held in self._pending:
             size += held.tokens
-            if batch and (size > self._llama.n_batch or type(item) is not type(batch[0])):
+            alike = together or not batch or type(item) is type(batch[0])
+            if batch and (size > self._llama.n_batch or not alike):
                 break
             batch.append(item)
             kept.append(held)
@@ -215,6 +220,9 @@ class SceneMemory:
             )
             logits = rows[0] if last else None
         return logits
+
+    def _embed(self, item: Item) -> NDArray[np.float32]:
+        return self._llama.embeddings[item] if isinstance(item, list) else item
 
     def _run_embeddings(self, soft: NDArray[np.float32]) -> None:
         for i in range(0, len(soft), self._llama.n_batch):

@@ -5,11 +5,12 @@ import math
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from edge_alm.errors import MissingExtraError, ModelBrokenError, ModelMissingError, UsageError
 from edge_alm.models.bundle import load_bundle
@@ -255,6 +256,42 @@ def test_soft_tokens_are_appended_evicted_and_felt(llama: LlamaContext, scene: S
     assert np.isfinite(_ask(scene, llama)).all()
     with pytest.raises(UsageError, match="shape"):
         llama.decode_embeddings(np.zeros((1, 3), np.float32), [0], SCENE)
+
+
+def test_text_as_embeddings_is_the_same_text(llama: LlamaContext) -> None:
+    """To the bit: so it may run in one batch with soft tokens."""
+    tokens = llama.tokenize("[1.0-2.0 dog bark]\n")
+    after, logits = [len(tokens)], []
+    for together in (False, True):
+        llama.clear()
+        if together:
+            llama.decode_embeddings(llama.embeddings[tokens], range(len(tokens)), SCENE)
+        else:
+            n = len(tokens)
+            llama.decode(tokens, range(n), [SCENE] * n, [False] * n)
+        logits.append(llama.decode(tokens[:1], after, [SCENE], [True])[0])
+    assert np.array_equal(*logits)
+
+
+def test_text_and_soft_tokens_run_in_one_batch(
+    llama: LlamaContext, scene: SceneMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    decode = llama.decode_embeddings
+
+    def counted(soft: NDArray[np.float32], positions: Sequence[int], sequence: int) -> None:
+        sizes.append(len(soft))
+        decode(soft, positions, sequence)
+
+    monkeypatch.setattr(llama, "decode_embeddings", counted)
+    text = llama.tokenize("[1.0]")
+    for _ in range(2):
+        scene.append(text)
+        scene.append(np.zeros((1, llama.n_embd), np.float32))
+    before = scene.end
+    scene.flush()
+    assert sizes == [2 * (len(text) + 1)]
+    assert scene.end == before + sizes[0]
 
 
 def test_an_item_longer_than_the_context_is_taken_in_parts(
