@@ -67,8 +67,9 @@ SCENES = {
 }
 """Of each set; of CompA pairs of each kind. 15 minutes in all on one x86 core."""
 FIT_SCENES = 60
-FREE_OF_CASE, BLANK_OF_CASE = 2, 3
-"""Questions of a scene that are also asked without choices, and without the recording."""
+FREE_OF_CASE, BLANK_OF_CASE, THINK_OF_CASE = 2, 3, 3
+"""Questions of a scene that are also asked without choices, without the recording, and to be
+thought about first."""
 ORDERED_CASES = 10
 """Scenes whose first question is asked with its choices in every order."""
 CAPTION_QUESTION = WORDINGS["caption"][0]
@@ -92,7 +93,8 @@ class Row:
 
     set: str
     mode: str
-    """choices, free, blank, orders, table, fit, float, or CompA's text, audio and group."""
+    """choices, free, blank, orders, direct, think, table, fit, float, or CompA's text, audio and
+    group."""
     skill: str
     answer: str
     given: str
@@ -100,6 +102,8 @@ class Row:
     chance: float = 0.0
     score: float = 0.0
     """Of the phrase asked for, where a threshold decides."""
+    took_ms: float = 0.0
+    """To the whole answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +173,8 @@ class Bench:
             return [replace(row, skill=case.kind) for row in rows]
         if name != "long":
             rows += self._look_up(name, case, labels)
+        if name in ("esc10", "debian-seen"):
+            rows += self._think(name, case)
         if name == "esc10":
             if number < ORDERED_CASES:
                 rows += self._reorder(name, case)
@@ -191,10 +197,12 @@ class Bench:
                 pass
         self._ears.flush()
 
-    def _choose(self, name: str, mode: str, asked: Asked) -> Row:
-        given = self._ears.ask(asked.question, choices=asked.choices).text
+    def _choose(self, name: str, mode: str, asked: Asked, *, think: bool = False) -> Row:
+        answer = self._ears.ask(asked.question, choices=asked.choices, think=think)
+        given, took_ms = answer.text, answer.total_ms
         right = given == asked.answer
-        return Row(name, mode, asked.skill, asked.answer, given, right, chance(asked))
+        by_chance = chance(asked)
+        return Row(name, mode, asked.skill, asked.answer, given, right, by_chance, took_ms=took_ms)
 
     def _write(self, name: str, asked: Asked) -> Row:
         given = normalise(self._ears.ask(asked.question).text)
@@ -218,6 +226,13 @@ class Bench:
         texts = [self._ears.ask(asked.question, choices=order).text for order in orders]
         for text in texts[1:]:
             yield Row(name, "orders", asked.skill, texts[0], text, text == texts[0])
+
+    def _think(self, name: str, case: Case) -> Iterator[Row]:
+        """The same questions at once and after thinking, in turn, because both are timed."""
+        with_choices = [asked for asked in case.asked if asked.choices]
+        for asked in with_choices[:THINK_OF_CASE]:
+            yield self._choose(name, "direct", asked)
+            yield self._choose(name, "think", asked, think=True)
 
     def _ask_blank(self, name: str, case: Case) -> Iterator[Row]:
         self._ears.reset()
@@ -429,7 +444,9 @@ class Results:
         sets: dict[str, dict[str, Any]] = {}
         for set_name, mode, rows in self.groups():
             by_skill = {skill: Share.of(part).to_dict() for skill, part in by(rows)}
-            sets.setdefault(set_name, {})[mode] = {**Share.of(rows).to_dict(), "by_skill": by_skill}
+            took_ms = statistics.median(row.took_ms for row in rows)
+            all_skills = {**Share.of(rows).to_dict(), "took_ms": round(took_ms, 1)}
+            sets.setdefault(set_name, {})[mode] = {**all_skills, "by_skill": by_skill}
         return sets
 
 
@@ -525,7 +542,12 @@ def report(results: Results, errors: bool) -> None:
     for set_name, mode, rows in results.groups():
         print(f"\n{set_name}, {mode}")
         guess = statistics.mean(row.chance for row in rows)
-        print(f"  {'all':14}{Share.of(rows)}" + (f"  chance {guess:.0%}" if guess else ""))
+        took_ms = statistics.median(row.took_ms for row in rows)
+        print(
+            f"  {'all':14}{Share.of(rows)}"
+            + (f"  chance {guess:.0%}" if guess else "")
+            + (f"  median {took_ms:.0f} ms" if took_ms else "")
+        )
         for skill, part in by(rows):
             print(f"  {skill:14}{Share.of(part)}")
     if errors:
