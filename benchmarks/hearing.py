@@ -440,6 +440,13 @@ class Results:
         )
         return [(n, *key) for key, n in wrong.most_common(most)]
 
+    def confusions(self) -> Iterator[tuple[str, Counter[tuple[str, str]]]]:
+        """Of each skill with few answers: how often which right answer got which, all sets."""
+        for skill in CONFUSED_SKILLS:
+            rows = [row for row in self.rows if row.mode == "choices" and row.skill == skill]
+            if rows:
+                yield skill, Counter((row.answer, row.given) for row in rows)
+
     def to_dict(self) -> dict[str, Any]:
         sets: dict[str, dict[str, Any]] = {}
         for set_name, mode, rows in self.groups():
@@ -450,6 +457,8 @@ class Results:
         return sets
 
 
+CONFUSED_SKILLS = ("kinds", "times", "where", "present", "relation", "recording")
+"""Skills whose answers are the same few in every scene."""
 SINGLE_SKILLS = tuple(skill for skill in SKILLS if skill != "recording")
 NEEDED: tuple[tuple[str, str, tuple[str, ...], float], ...] = (
     ("esc10", "choices", (), 0.95),
@@ -554,6 +563,13 @@ def report(results: Results, errors: bool) -> None:
         print("\ncommonest errors: times, set, mode, skill, right, given")
         for row in results.errors():
             print("  " + "  ".join(map(str, row)))
+        for skill, counted in results.confusions():
+            answers = sorted({answer for pair in counted for answer in pair})
+            print(f"\n{skill}: right down, given across")
+            print(f"  {'':14}" + "".join(f"{answer:>14}" for answer in answers))
+            for right in answers:
+                cells = "".join(f"{counted[right, given] or '.':>14}" for given in answers)
+                print(f"  {right:14}{cells}")
     print(f"\n{'figure':42}{'needed':>16}{'got':>9}{'n':>6}")
     for figure in results.figures():
         met = "ok" if figure.met else "missed"
