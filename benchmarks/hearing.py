@@ -53,7 +53,8 @@ from export.evaluation import (
 )
 from export.pairs import ATTRIBUTES, KINDS, make_pair
 from export.phrases import MiniLM, PhraseTable, best_split, find_minilm, hear_scores
-from export.questions import SKILLS, WORDINGS, Asked, chance
+from export.questions import SKILLS, Asked, chance
+from export.wordings import WORDINGS
 
 SCENES = {
     "esc10": 60,

@@ -24,8 +24,9 @@ import numpy as np
 from edge_alm.errors import EdgeAlmError, UsageError
 from edge_alm.types import SAMPLE_RATE_HZ
 from export.corpus import Clip, read_corpus
-from export.questions import NOTHING, WORDINGS, Asked, ask
+from export.questions import NOTHING, Asked, ask
 from export.scenes import SPEECH, Recipe, Scene, compose
+from export.wordings import WORDINGS
 
 NAMES = ("a.wav", "b.wav")
 """Files of a case's recordings."""

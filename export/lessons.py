@@ -20,10 +20,11 @@ from edge_alm.models.projector_file import HOP_LEVELS
 from edge_alm.reasoning.prompts import one_line, recording_line
 from export.contrasts import contrast
 from export.imagined import Imagination, phrases
-from export.questions import WORDINGS, Asked, ask
+from export.questions import Asked, ask
 from export.recordings import Recording, read_recordings
 from export.scenes import Placed
 from export.trees import Branch, Item, Tokenize, Tree, TreeMaker
+from export.wordings import WORDINGS
 
 INPUTS = ("both", "soft", "text")
 SHARES = (

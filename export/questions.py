@@ -17,13 +17,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-from typing import Literal, TypeAlias, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
 from edge_alm.errors import UsageError
 from export.corpus import similar
 from export.scenes import SPEECH, Placed
+from export.wordings import Wordings, worded
 
 NOTHING = "nothing"
 FIRST, SECOND = "the first", "the second"
@@ -42,7 +43,6 @@ TIME_GAP_S = 2.0
 """Between the options for *when*."""
 OPTIONS = 4
 
-Wordings: TypeAlias = Literal["train", "all", "held_out"]
 _T = TypeVar("_T")
 
 
@@ -590,244 +590,6 @@ _NOTHING_RATE = {True: 10.0, False: 0.5}
 """How readily "nothing" is drawn beside each other skill, by whether the scene is empty: with one
 scene in twenty empty, as scenes are by default, *no* is then the answer to half of it."""
 
-WORDINGS: dict[str, tuple[str, ...]] = {
-    "which": (
-        "What do you hear?",
-        "Which sound is this?",
-        "What is that sound?",
-        "What made the noise just now?",
-        "Tell me what you are hearing.",
-        "What was heard in the recording?",
-        "Can you tell what that was?",
-    ),
-    "present": (
-        "Did you hear this: {x}?",
-        'Was "{x}" among the sounds?',
-        "Is there any {x} in it?",
-        "Was there any {x}?",
-        "Could {x} be heard?",
-        "Does the recording contain {x}?",
-        "Have you noticed any {x}?",
-    ),
-    "absent": (
-        "Which of these was not heard: {list}?",
-        "One of these is missing from the recording, which one: {list}?",
-        "Which one did you not hear: {list}?",
-        "{list}: which of them was not there?",
-        "Pick the sound that never came up: {list}.",
-        "All of these were heard but one: {list}. Which one was not?",
-    ),
-    "first": (
-        "Which sound came first?",
-        "What did you hear first?",
-        "What was the first sound?",
-        "Which sound started before all others?",
-        "What did it begin with?",
-        "What was heard at the very start, before anything else?",
-    ),
-    "last": (
-        "Which sound came last?",
-        "What did you hear last?",
-        "What was the last sound?",
-        "Which sound came after all others?",
-        "What did it end with?",
-        "What was the final thing to be heard?",
-    ),
-    "order": (
-        "In which order were these heard: {list}?",
-        "Put these in the order in which they came: {list}.",
-        "Sort these from first to last: {list}.",
-        "You heard {list}. In what order?",
-        "How did these follow each other: {list}?",
-        "Give the sequence of these sounds: {list}.",
-    ),
-    "before": (
-        "What came right before this: {x}?",
-        "What did you hear just before {x}?",
-        "Which sound was followed by {x}?",
-        "Right before {x}, what was there?",
-        "Which sound came immediately before {x}?",
-        "{x}: which sound preceded it?",
-    ),
-    "after": (
-        "What came right after this: {x}?",
-        "What did you hear just after {x}?",
-        "Which sound followed {x}?",
-        "Right after {x}, what was there?",
-        "Which sound came immediately after {x}?",
-        "{x}: what was the next sound?",
-    ),
-    "between": (
-        "What came between {x} and {y}?",
-        "What did you hear after {x} and before {y}?",
-        "Which sound was in between {x} and {y}?",
-        "First {x}, later {y}: what was in the middle?",
-        "Between {x} and {y}, which sound was there?",
-        "What happened from {x} until {y}?",
-    ),
-    "relation": (
-        "Did {x} come before {y}?",
-        "Was {x} heard earlier than {y}?",
-        "Did {y} come after {x}?",
-        "Was {y} heard later than {x}?",
-        "Was it {x} first and then {y}?",
-        "Is it right that {x} was followed later by {y}?",
-    ),
-    "kinds": (
-        "How many different sounds did you hear?",
-        "How many kinds of sound are there?",
-        "How many different things can be heard?",
-        "Count the different sounds.",
-        "How many sorts of sounds were in the recording?",
-        "What is the number of distinct sounds?",
-    ),
-    "times": (
-        "How many times was {x} heard?",
-        "How often did you hear {x}?",
-        "How many times did this come up: {x}?",
-        "Count how often {x} occurs.",
-        "How often was there {x}?",
-        "{x}: how many times in all?",
-    ),
-    "loudest": (
-        "Which sound was the loudest?",
-        "What was the loudest thing you heard?",
-        "Which sound was louder than the others?",
-        "What stood out as the loudest?",
-        "Which one was the strongest sound?",
-        "What made the most noise?",
-    ),
-    "quietest": (
-        "Which sound was the quietest?",
-        "What was the quietest thing you heard?",
-        "Which sound was softer than the others?",
-        "Which one was the faintest sound?",
-        "Which sound had the lowest volume?",
-        "What was the hardest to hear, being so quiet?",
-    ),
-    "longest": (
-        "Which sound lasted longest?",
-        "What was the longest sound?",
-        "Which sound went on for the longest time?",
-        "What took the most time?",
-        "Which one was longer than the others?",
-        "Which sound had the greatest length?",
-    ),
-    "shortest": (
-        "Which sound was the shortest?",
-        "What lasted the least time?",
-        "Which sound was over the soonest after it began?",
-        "Which one was shorter than the others?",
-        "What was the briefest sound?",
-        "Which sound had the smallest length?",
-    ),
-    "where": (
-        "Was {x} at the beginning, in the middle or at the end?",
-        "In which part of the recording was {x}: beginning, middle or end?",
-        "Beginning, middle or end: where did you hear {x}?",
-        "Where in the recording is {x}, beginning, middle or end?",
-        "Say beginning, middle or end: which part has {x}?",
-        "Which third has {x} in it, the beginning, the middle or the end?",
-    ),
-    "when": (
-        "At what second did {x} start?",
-        "When did {x} begin, in seconds?",
-        "How many seconds in did {x} start?",
-        "At which time, in seconds, was {x} first heard?",
-        "After how many seconds did {x} begin?",
-        "What is the start of {x} in seconds?",
-    ),
-    "said": (
-        "What was said?",
-        "What did the person say?",
-        "Which words were spoken?",
-        "What did you hear somebody say?",
-        "Tell me what was said.",
-        "Repeat the spoken words.",
-    ),
-    "after_speech": (
-        "What came right after somebody spoke?",
-        "What did you hear just after the voice?",
-        "Which sound followed the spoken words?",
-        "What was there once the person had spoken?",
-        "After the words, which sound came next?",
-        "Somebody said something: what was heard next?",
-    ),
-    "before_speech": (
-        "What came right before somebody spoke?",
-        "What did you hear just before the voice?",
-        "Which sound was followed by the spoken words?",
-        "What was there just before the person spoke?",
-        "Before the words, which sound was last?",
-        "Somebody said something: what was heard just before it?",
-    ),
-    "after_speech_words": (
-        'What came right after "{words}" was said?',
-        'What did you hear just after "{words}"?',
-        'Which sound followed the words "{words}"?',
-        'Somebody said "{words}". What came next?',
-        'After "{words}", which sound was there?',
-        '"{words}": what was heard after these words?',
-    ),
-    "before_speech_words": (
-        'What came right before "{words}" was said?',
-        'What did you hear just before "{words}"?',
-        'Which sound was followed by the words "{words}"?',
-        'Somebody said "{words}". What came just before?',
-        'Before "{words}", which sound was there?',
-        '"{words}": what was heard ahead of these words?',
-    ),
-    "anything": (
-        "Is there anything to hear?",
-        "Did you hear anything at all?",
-        "Was there any sound?",
-        "Can anything be heard?",
-        "Did something make a sound?",
-        "Is any sound in the recording?",
-    ),
-    "what": (
-        "What do you hear?",
-        "What is there to hear?",
-        "What was heard, if anything?",
-        "Tell me what you are hearing.",
-        "Is anything to be heard, and what?",
-        "What, if anything, made a sound?",
-    ),
-    "recording": (
-        "Which recording has this in it: {x}?",
-        "In which recording did you hear {x}?",
-        "Is {x} in the first or the second recording?",
-        "Which of the two contains {x}?",
-        "Where is {x}, in the first or in the second recording?",
-        "One of the two has {x}. Which one?",
-    ),
-    "more": (
-        "Which recording has more sounds?",
-        "In which recording is more to be heard?",
-        "Which of the two contains more sounds?",
-        "Are there more sounds in the first or the second recording?",
-        "Where are there more sounds, in the first or in the second?",
-        "Which one is richer in sounds?",
-    ),
-    "caption": (
-        "Describe what you hear.",
-        "Describe the recording.",
-        "What happens in the recording?",
-        "List all sounds in order.",
-        "Tell me all you heard, from first to last.",
-        "What is going on?",
-        "Give a caption of the audio.",
-    ),
-}
-"""The words of a question by its form, with places for sounds; the last of each is held out."""
-
-
-def _worded(wordings: Wordings, form: str) -> tuple[str, ...]:
-    texts = WORDINGS[form]
-    if wordings == "train":
-        return texts[:-1]
-    return texts if wordings == "all" else texts[-1:]
-
 
 def ask(
     rng: np.random.Generator,
@@ -876,7 +638,7 @@ def ask(
     for each in tries:
         draft = _MAKERS[each](desk) if (each == _PAIRED) == paired else None
         if draft:
-            text = desk.pick(_worded(wordings, draft.form)).format(**(draft.words or {}))
+            text = desk.pick(worded(wordings, draft.form)).format(**(draft.words or {}))
             options = draft.options
             if options is not None and len(options) > 1 and each != "absent":
                 options = desk.shuffled(options)

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from edge_alm.errors import UsageError
 from export.corpus import similar
-from export.questions import SKILLS, WORDINGS, Asked, ask, chance
+from export.questions import SKILLS, Asked, ask, chance
 from export.scenes import SPEECH, Placed, imagine
+from export.wordings import WORDINGS
 
 LABELS = (
     "dog bark",
