@@ -147,8 +147,8 @@ class Bench:
             self._table = PhraseTable(network.labels, MiniLM(setting.minilm))
         self._judge: Any = None
         if setting.float_run:
-            from export.align import load_float
             from export.recordings import Listener
+            from export.runs import load_float
 
             self._judge = load_float(setting.float_run, model)
             encoder = store.locate("yamnet") / "yamnet.onnx"

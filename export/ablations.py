@@ -20,20 +20,14 @@ import numpy as np
 import torch
 
 from edge_alm.errors import EdgeAlmError
-from export.align import (
-    Config,
-    Run,
-    Trainer,
-    build,
-    freeze_in_bf16,
-    load_language_model,
-    load_run,
-    read_config,
-)
+from export.align import Trainer
 from export.contrasts import contrast
+from export.hearing_model import build, freeze_in_bf16, load_language_model
 from export.lessons import Curriculum, LessonsConfig, only
 from export.questions import SKILLS, ask
 from export.recordings import read_recordings
+from export.runs import Run, load_run
+from export.settings import Config, read_config
 from export.trees import Branch, TreeMaker
 
 QUERIES = 4

@@ -26,7 +26,8 @@ from edge_alm.models.bundle import DEFINITION, load_bundle
 from edge_alm.models.files import sha256_file
 from edge_alm.reasoning.prompts import SCENE_FORMAT
 from export.adapter import to_gguf
-from export.align import HearingModel, load_run
+from export.hearing_model import HearingModel
+from export.runs import load_run
 
 ENCODER, PROJECTOR, ADAPTER = "encoder.onnx", "projector.npz", "adapter.gguf"
 QUESTION = "What do you hear?"

@@ -66,13 +66,22 @@ EXPORT: dict[str, set[str]] = {
     "imagined": {"labels", "thresholds", "scenes", "recordings"},
     "trees": set(),
     "lessons": {"scenes", "wordings", "questions", "contrasts", "recordings", "imagined", "trees"},
-    "align": {"lessons", "trees"},
+    "settings": {"lessons"},
+    "hearing_model": {"settings", "trees"},
+    "runs": {"settings", "hearing_model", "trees"},
+    "align": {"settings", "hearing_model", "runs", "lessons", "trees"},
     "layers": set(),
-    "ablations": {"questions", "contrasts", "recordings", "trees", "lessons", "align"},
+    "ablations": {
+        *("questions", "contrasts", "recordings", "trees", "lessons"),
+        *("settings", "hearing_model", "runs", "align"),
+    },
     "adapter": set(),
-    "bundle": {"align", "adapter"},
+    "bundle": {"hearing_model", "runs", "adapter"},
 }
 """What each module of ``export`` may import of it."""
+
+LEARNS = {"hearing_model", "runs", "align", "ablations"}
+"""Modules of ``export`` that need torch."""
 
 HEAVY = {
     "torch",
@@ -180,7 +189,7 @@ def test_modules_of_export_point_downwards(path: Path) -> None:
 def test_only_training_needs_what_trains(path: Path) -> None:
     """The corpus, scenes and benchmarks work where the extra ``export`` is missing."""
     needed = top_imports(path) & TRAINING
-    trains = name_of(path) in ("export/align.py", "export/ablations.py")
+    trains = path.parent.name == "export" and path.stem in LEARNS
     assert needed == ({"torch"} if trains else set())
 
 

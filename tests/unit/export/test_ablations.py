@@ -9,9 +9,11 @@ import torch
 from toy import WIDTH, make_model, tokenize, write_scenes
 
 from export.ablations import CAPTION, VARIANTS, Variant, answer, table
-from export.align import Config, ModelConfig, Queries, Run, TrainingConfig, build
+from export.hearing_model import Queries, build
 from export.lessons import Lessons, LessonsConfig, is_soft, is_sound_line, only
 from export.recordings import read_recordings
+from export.runs import Run
+from export.settings import Config, ModelConfig, TrainingConfig
 from export.trees import TreeMaker
 
 SCENES = 12

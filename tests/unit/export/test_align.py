@@ -21,26 +21,11 @@ from toy import CONTROL, WIDTH, make_model, tokenize, write_scenes
 
 from edge_alm.errors import UsageError
 from export import align
-from export.align import (
-    CHECKPOINT,
-    LOG,
-    Config,
-    ModelConfig,
-    Projector,
-    Trainer,
-    TrainingConfig,
-    build,
-    learning_rate,
-    load_float,
-    load_language_model,
-    load_run,
-    load_weights,
-    read_checkpoint,
-    read_config,
-    trainable,
-    tree_loss,
-)
+from export.align import Trainer, learning_rate, tree_loss
+from export.hearing_model import Projector, build, load_language_model, load_weights, trainable
 from export.lessons import Lessons, LessonsConfig
+from export.runs import CHECKPOINT, LOG, load_float, load_run, read_checkpoint
+from export.settings import Config, ModelConfig, TrainingConfig, read_config
 from export.trees import Branch, Item, Tree, TreeMaker
 
 ROOT = Path(__file__).resolve().parents[3]

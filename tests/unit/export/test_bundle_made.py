@@ -32,7 +32,8 @@ def hearing() -> Any:
     """As after training: no matrix is zero."""
     import torch
 
-    from export.align import ModelConfig, build, trainable
+    from export.hearing_model import build, trainable
+    from export.settings import ModelConfig
 
     model = build(make_model(), WIDTH, ModelConfig(RANK, ALPHA, HIDDEN), 0)
     with torch.no_grad():
@@ -81,7 +82,7 @@ def test_the_projector_is_the_trained_one_in_float16(hearing: Any, written: Path
 def test_the_adapter_holds_the_trained_matrices(hearing: Any, written: Path) -> None:
     import gguf
 
-    from export.align import trainable
+    from export.hearing_model import trainable
 
     reader = gguf.GGUFReader(written / ADAPTER)
     found = {tensor.name: np.array(tensor.data, np.float32) for tensor in reader.tensors}

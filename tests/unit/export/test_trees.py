@@ -169,7 +169,8 @@ def hearing(request: pytest.FixtureRequest) -> Any:
     """Untrained, but with adapters that do something."""
     import torch
 
-    from export.align import ModelConfig, build
+    from export.hearing_model import build
+    from export.settings import ModelConfig
 
     model = build(make_model(request.param), WIDTH, ModelConfig(4, 8, 16), 0)
     with torch.no_grad():
