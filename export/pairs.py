@@ -15,8 +15,9 @@ import numpy as np
 
 from edge_alm.errors import UsageError
 from edge_alm.types import SAMPLE_RATE_HZ, Samples
+from export.acoustics import fade, filter_event, make_noise, make_room
 from export.corpus import Clip, read_samples, similar
-from export.scenes import FAR_DB, fade, filter_event, make_noise, make_room, occurrence
+from export.scenes import FAR_DB, occurrence
 
 ATTRIBUTES = {
     "loudness": ("loud", "quiet"),

@@ -7,7 +7,6 @@ last and is set against the events. :func:`imagine` stops after the layout.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -16,6 +15,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_alm.types import SAMPLE_RATE_HZ, Samples
+from export.acoustics import (
+    FRAME_SAMPLES,
+    Codec,
+    Noise,
+    fade,
+    filter_event,
+    frame_powers,
+    loud_part,
+    make_noise,
+    make_room,
+    pass_band,
+    pass_codec,
+    rms,
+)
 from export.corpus import Clip, read_samples, similar
 
 if TYPE_CHECKING:
@@ -23,8 +36,6 @@ if TYPE_CHECKING:
 else:
     Floats = Any
 
-Noise: TypeAlias = Literal["white", "pink", "brown", "hum", "room tone"]
-Codec: TypeAlias = Literal["mulaw", "vorbis", "mp3"]
 Range: TypeAlias = tuple[float, float]
 
 SPEECH = "speech"
@@ -37,11 +48,7 @@ MIN_OCCURRENCE_S = 0.3
 """A clip of bursts shorter than this (a clock's ticks) is one sound and cannot be counted."""
 FAR_DB = 14.0
 MOST_PLACED = 8
-FRAME_SAMPLES = 800
-"""50 ms: the loud part of a sound is its loudest frame."""
 RATES_HZ = (8_000, 11_025, 12_000, 22_050, 44_100, 48_000)
-NOISE_PERIOD_SAMPLES = 1 << 19
-"""Noise repeats seamlessly after 33 s, so ten minutes cost no more than half of one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,14 +254,14 @@ def render(rng: np.random.Generator, clips: Sequence[Clip], recipe: Recipe) -> S
     if rate_hz:
         narrow = [pass_band(event, rate_hz) for event in dry]
         # A cricket loses all it has at 8 kHz; such a scene keeps its band.
-        if all(_rms(a) > 0.5 * _rms(b) for a, b in zip(narrow, dry, strict=True)):
+        if all(rms(a) > 0.5 * rms(b) for a, b in zip(narrow, dry, strict=True)):
             dry = narrow
         else:
             rate_hz = None
     parts = _reverberate(rng, dry, laid.planned, recipe)
     gains = [10 ** (item.gain_db / 20) for item in laid.planned]
     parts = [
-        part * np.float32(gain / max(_rms(part[: len(event)]), 1e-9))
+        part * np.float32(gain / max(rms(part[: len(event)]), 1e-9))
         for part, event, gain in zip(parts, dry, gains, strict=True)
     ]
     placed = list(zip(laid.starts, parts, strict=True))
@@ -276,13 +283,13 @@ def render(rng: np.random.Generator, clips: Sequence[Clip], recipe: Recipe) -> S
         top_db = rng.uniform(*recipe.loudest_db) - max(item.gain_db for item in laid.planned)
     else:
         level, top_db = 1.0, rng.uniform(*recipe.alone_db)
-    noise *= np.float32(level / max(_rms(noise), 1e-9))
+    noise *= np.float32(level / max(rms(noise), 1e-9))
     scale = 10 ** (top_db / 20)
     peak = float(np.max(np.abs(Stems(tuple(placed), noise, ()).mix())))
     scale = np.float32(min(scale, 0.98 / max(peak, 1e-9)))
     placed = [(start, part * scale) for start, part in placed]
     levels_db = [
-        20 * float(np.log10(max(_rms(part[: len(event)]), 1e-9)))
+        20 * float(np.log10(max(rms(part[: len(event)]), 1e-9)))
         for (_, part), event in zip(placed, dry, strict=True)
     ]
     return Stems(tuple(placed), noise * scale, _timeline(laid, levels_db))
@@ -398,7 +405,7 @@ def _read(
         limit_s = rng.uniform(min(1.0, longest_s), longest_s)
         samples = samples[: round(limit_s * SAMPLE_RATE_HZ)]
         # Cut in a pause, the event would end in silence.
-        power = _frame_powers(samples)
+        power = frame_powers(samples)
         last = int(np.flatnonzero(power >= power.max() * 1e-4)[-1])
         return clip, fade(samples[: (last + 1) * FRAME_SAMPLES])
     return None
@@ -411,7 +418,7 @@ def occurrence(samples: Floats) -> tuple[Floats, bool]:
     three). Pieces shorter than MIN_OCCURRENCE_S are left together as one sound that cannot be
     counted (a ticking clock).
     """
-    power = _frame_powers(samples)
+    power = frame_powers(samples)
     active = np.flatnonzero(power > power.max() * 10**-2.5)
     pause = round(PAUSE_S * SAMPLE_RATE_HZ / FRAME_SAMPLES)
     breaks = np.flatnonzero(np.diff(active) > pause)
@@ -425,15 +432,6 @@ def occurrence(samples: Floats) -> tuple[Floats, bool]:
     if end - start < MIN_OCCURRENCE_S * SAMPLE_RATE_HZ:
         return samples, False
     return samples[start:end], True
-
-
-def fade(samples: Floats) -> Floats:
-    """A copy faded in over 5 ms and out over 100 ms, or a quarter of its length."""
-    faded = samples.astype(np.float32, copy=True)
-    rise, fall = min(80, len(faded) // 4), min(1_600, len(faded) // 4)
-    faded[:rise] *= np.linspace(0, 1, rise, dtype=np.float32)
-    faded[len(faded) - fall :] *= np.linspace(1, 0, fall, dtype=np.float32)
-    return faded
 
 
 def _lay_out(rng: np.random.Generator, planned: Sequence[_Planned], recipe: Recipe) -> _Laid:
@@ -518,119 +516,3 @@ def _reverberate(
         else:
             parts.append(filter_event(event, room, wet))
     return parts
-
-
-def make_room(rng: np.random.Generator, rt60_s: float) -> Floats:
-    """A room's answer of unit energy: noise that falls by 60 dB in ``rt60_s``, 5-20 ms late."""
-    late = int(rng.integers(80, 320))
-    decay = rng.standard_normal(round(rt60_s * SAMPLE_RATE_HZ), dtype=np.float32)
-    decay *= np.exp(-np.log(1_000) / len(decay) * np.arange(len(decay), dtype=np.float32))
-    decay /= np.linalg.norm(decay)
-    return np.concatenate((np.zeros(late, np.float32), decay))
-
-
-def filter_event(event: Floats, room: Floats, wet: float, cutoff_hz: float | None = None) -> Floats:
-    """The event heard through a room (``wet`` of its amplitude) and two one-pole low-passes."""
-    length = len(event) + len(room) - 1
-    size = _fast_length(length)
-    gains = np.float32(wet) * np.fft.rfft(room, size) + np.float32(1 - wet)
-    if cutoff_hz:
-        gains = gains / (1 + 1j * np.fft.rfftfreq(size, 1 / SAMPLE_RATE_HZ) / cutoff_hz) ** 2
-    heard = np.fft.irfft(np.fft.rfft(event, size) * gains, size)
-    return heard[:length].astype(np.float32, copy=False)
-
-
-def make_noise(rng: np.random.Generator, kinds: Sequence[Noise], length: int) -> Floats:
-    """Stationary noise of one of the kinds, shape [length], at any level; zeros without kinds."""
-    if not kinds:
-        return np.zeros(length, np.float32)
-    kind = kinds[int(rng.integers(len(kinds)))]
-    size = min(_fast_length(length), NOISE_PERIOD_SAMPLES)
-    bins = size // 2 + 1
-    # Below 40 Hz nothing grows: it would be power that no one hears.
-    hz = np.maximum(np.fft.rfftfreq(size, 1 / SAMPLE_RATE_HZ), 40.0).astype(np.float32)
-    spectrum = rng.standard_normal(2 * bins, dtype=np.float32).view(np.complex64)
-    spectrum *= hz ** np.float32(_SLOPES[kind])
-    if kind in ("hum", "room tone"):
-        hum_db = rng.uniform(0, 10) if kind == "hum" else rng.uniform(-15, -3)
-        mains_hz = (50, 60)[int(rng.integers(2))]
-        level = np.linalg.norm(spectrum) * 10 ** (hum_db / 20)
-        for harmonic in range(1, 6):
-            # Exactly on a bin, so that the period has no seam: at most 0.5 Hz beside the mains.
-            index = round(harmonic * mains_hz * size / SAMPLE_RATE_HZ)
-            spectrum[index] += level / harmonic**1.5 * np.exp(2j * np.pi * rng.random())
-    spectrum[0] = 0
-    period = np.fft.irfft(spectrum, size).astype(np.float32, copy=False)
-    noise: Floats = np.resize(period, length)
-    noise /= max(_rms(noise), 1e-9)
-    return noise
-
-
-# Exponent of the amplitude over frequency.
-_SLOPES: dict[Noise, float] = {
-    "white": 0.0,
-    "pink": -0.5,
-    "brown": -1.0,
-    "hum": -0.5,
-    "room tone": -0.8,
-}
-
-
-def pass_band(samples: Floats, rate_hz: int) -> Floats:
-    """The samples after a way through another rate; same length."""
-    import soxr
-
-    there = soxr.resample(samples, SAMPLE_RATE_HZ, rate_hz)
-    back: Floats = soxr.resample(there, rate_hz, SAMPLE_RATE_HZ)
-    return _fit(back, len(samples))
-
-
-def pass_codec(samples: Floats, codec: Codec) -> Floats:
-    """The samples as they come out of a codec; same length and time."""
-    if codec == "mulaw":
-        # The curve of ITU-T G.711, mu = 255, in even steps of its output.
-        coded = np.sign(samples) * np.log1p(255 * np.abs(samples)) / np.log(256)
-        steps = np.round(coded * 127) / 127
-        expanded: Floats = np.sign(steps) * np.expm1(np.abs(steps) * np.log(256)) / 255
-        return expanded.astype(np.float32, copy=False)
-    import soundfile
-
-    file_format, subtype = {"vorbis": ("OGG", "VORBIS"), "mp3": ("MP3", "MPEG_LAYER_III")}[codec]
-    buffer = io.BytesIO()
-    with soundfile.SoundFile(
-        buffer, "w", SAMPLE_RATE_HZ, 1, subtype=subtype, format=file_format
-    ) as file:
-        # libsndfile's Vorbis writer overflows its stack on long writes.
-        for start in range(0, len(samples), SAMPLE_RATE_HZ):
-            file.write(samples[start : start + SAMPLE_RATE_HZ])
-    buffer.seek(0)
-    decoded, _ = soundfile.read(buffer, dtype="float32")
-    return _fit(decoded, len(samples))
-
-
-def loud_part(samples: Floats) -> float:
-    """RMS of the loudest 50 ms."""
-    return float(np.sqrt(_frame_powers(samples).max()))
-
-
-def _frame_powers(samples: Floats) -> Floats:
-    """Mean square of every 50 ms, the last ones filled up with zeros."""
-    frames = -(-len(samples) // FRAME_SAMPLES)
-    padded = _fit(samples, frames * FRAME_SAMPLES).reshape(frames, FRAME_SAMPLES)
-    powers: Floats = np.mean(np.square(padded), axis=1)
-    return powers
-
-
-def _rms(samples: Floats) -> float:
-    return float(np.sqrt(np.mean(np.square(samples)))) if len(samples) else 0.0
-
-
-def _fit(samples: Floats, length: int) -> Floats:
-    if len(samples) >= length:
-        return samples[:length]
-    return np.concatenate((samples, np.zeros(length - len(samples), np.float32)))
-
-
-def _fast_length(length: int) -> int:
-    """The least 2^a, 3 * 2^a or 5 * 2^a not below ``length``: fast for FFTs."""
-    return min(factor << max(0, -(-length // factor) - 1).bit_length() for factor in (2, 6, 10))

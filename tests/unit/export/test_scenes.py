@@ -13,23 +13,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_alm.types import SAMPLE_RATE_HZ, Samples
+from export.acoustics import Noise, loud_part, make_noise, make_room, pass_band, pass_codec
 from export.corpus import Clip, similar
 from export.scenes import (
     FAR_DB,
     MIN_START_GAP_S,
     REPEAT_GAP_S,
     SPEECH,
-    Noise,
     Placed,
     Recipe,
     compose,
     imagine,
-    loud_part,
-    make_noise,
-    make_room,
     occurrence,
-    pass_band,
-    pass_codec,
     render,
 )
 
