@@ -219,9 +219,9 @@ def test_a_recorder_writes_what_the_local_reasoner_feeds_its_model(
     fed: list[Item] = []
     append = SceneMemory.append
 
-    def spy(self: SceneMemory, item: Item) -> None:
+    def spy(self: SceneMemory, item: Item, until_s: float) -> None:
         fed.append(item)
-        append(self, item)
+        append(self, item, until_s)
 
     monkeypatch.setattr(SceneMemory, "append", spy)
     events: list[Event] = [
