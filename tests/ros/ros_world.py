@@ -257,16 +257,6 @@ class Probe:
             self.audio.publish(chunk)
             self.spin(CHUNK_S / times_real)
 
-    def play_until(
-        self, condition: Callable[[], object], what: str, *, started: float, first: int
-    ) -> None:
-        """Publish silence from sample ``first`` on, as a microphone would, until it holds."""
-        end_s = time.monotonic() + PATIENCE_S
-        while not condition():
-            assert time.monotonic() < end_s, (what, self.told(), self.listening)
-            self.play(chunks_of(silence(0.1), started=started, first=first), 1.0)
-            first += 1600
-
 
 def recording(name: str) -> np.ndarray:
     samples, rate_hz = soundfile.read(DATA / f"{name}.flac", dtype="float32")
