@@ -6,11 +6,13 @@ import errno
 import hashlib
 import mmap
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from edge_alm.errors import ModelBrokenError, ModelMissingError
+from edge_alm.errors import ModelBrokenError, ModelMissingError, UsageError
 
 COMPLETE = ".complete"
 """Written last into an artefact's folder: the hash of its definition."""
@@ -101,3 +103,43 @@ def replace_durably(part: Path, target: Path) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+@contextmanager
+def fresh_folder(target: Path) -> Iterator[Path]:
+    """A scratch folder beside ``target`` that becomes it at the end, whole or not at all.
+
+    Whatever leaves the block early, Ctrl-C too, takes the scratch folder with it.
+
+    Args:
+        target: a folder that is not there yet, or empty.
+
+    Raises:
+        UsageError: something is there already, or the disk refuses: read-only, full.
+    """
+    target = target.absolute()
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise UsageError(
+            str(target),
+            expected="a new folder",
+            got="one with files in it" if target.is_dir() else "a file",
+            hint="remove it or name another",
+        )
+    scratch: Path | None = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
+        scratch.chmod(0o755)  # mkdtemp's 0700 would stay
+        yield scratch
+        for path in scratch.rglob("*"):
+            if path.is_file():
+                with path.open("rb+") as file:
+                    os.fsync(file.fileno())
+        scratch.replace(target)
+    except OSError as error:
+        raise UsageError(
+            str(target), expected="a folder that can be written", got=error.strerror or str(error)
+        ) from error
+    finally:
+        if scratch is not None:
+            shutil.rmtree(scratch, ignore_errors=True)

@@ -79,6 +79,8 @@ class OnnxInfo:
     tensors: int
     weight_bytes: int
     """Of all tensors, those in other files included."""
+    opsets: dict[str, int]
+    """Domain to version; ``ai.onnx`` for the operators of ONNX itself."""
 
 
 def check_onnx(path: Path) -> OnnxInfo:
@@ -113,15 +115,15 @@ class _Checker:
     def model(self, end: int) -> OnnxInfo:
         graphs = []
         ir_version = 0
-        opsets = 0
+        opsets: dict[str, int] = {}
         for field in self.reader.fields(0, end):
             if field.number == 1:
                 ir_version = _number(field)
             elif field.number == 7:
                 graphs.append(_message(field))
             elif field.number == 8:
-                opsets += 1
-                self._walk(_message(field))
+                domain, version = self._opset(field)
+                opsets[domain] = version
             elif field.number == 25:  # FunctionProto: its nodes are field 7
                 for part in self._fields(field):
                     if part.number == 7:
@@ -129,7 +131,7 @@ class _Checker:
         if ir_version not in _IR_VERSIONS:
             raise ValueError(f"IR version {ir_version}")
         if len(graphs) != 1 or not opsets:
-            raise ValueError(f"{len(graphs)} graphs and {opsets} operator sets")
+            raise ValueError(f"{len(graphs)} graphs and {len(opsets)} operator sets")
         inputs, outputs, weights = self._graph(graphs[0], 0)
         if not self.nodes or not outputs:
             raise ValueError(f"{self.nodes} nodes and {len(outputs)} outputs")
@@ -139,16 +141,21 @@ class _Checker:
             self.nodes,
             self.tensors,
             self.weight_bytes,
+            opsets,
         )
 
     def _fields(self, field: Field) -> list[Field]:
         _message(field)
         return list(self.reader.fields(field.start, field.end))
 
-    def _walk(self, field: Field) -> None:
-        """A message whose content does not matter but whose form does."""
-        for _ in self.reader.fields(field.start, field.end):
-            pass
+    def _opset(self, field: Field) -> tuple[str, int]:
+        domain, version = "", 0
+        for part in self._fields(field):
+            if part.number == 1:
+                domain = self.reader.text(part)
+            elif part.number == 2:
+                version = _number(part)
+        return domain or "ai.onnx", version
 
     def _graph(
         self, graph: Field, depth: int
