@@ -26,7 +26,8 @@ from typing import Any
 from edge_alm.audio.source import open_source
 from edge_alm.errors import UsageError, missing_extra
 from edge_alm.hearing.audioset import ontology, voice_labels
-from edge_alm.hearing.encoder import Hop, HopEncoder, Yamnet
+from edge_alm.hearing.encoder import Hop, HopEncoder
+from edge_alm.hearing.exported import make_encoder
 from edge_alm.hearing.gate import SoundGate
 from edge_alm.hearing.logmel import LogMel
 from edge_alm.hearing.segmenter import SpeechSegmenter
@@ -77,7 +78,7 @@ class Ears:
         reasoner: Callable[[], Reasoner] | None = None,
     ) -> None:
         self._bundle = bundle
-        self._encoder = Yamnet(bundle.encoder, bundle.labels)
+        self._encoder = make_encoder(bundle)
         self._log_mel = LogMel()
         self._matcher = NameMatcher(self._encoder.labels)
         self._spoken = ontology().descendants("Speech") | {"Speech"}
@@ -383,7 +384,11 @@ class Ears:
 
 
 def load(
-    bundle: str | Path = "default", *, llm: bool | str = True, transcribe: bool = True
+    bundle: str | Path = "default",
+    *,
+    llm: bool | str = True,
+    transcribe: bool = True,
+    encoder: str | Path | None = None,
 ) -> Ears:
     """Load what hears and answers.
 
@@ -395,6 +400,7 @@ def load(
         llm: whether to load the bundle's language model; or the address of an
             OpenAI-compatible server (``http://host:port/v1``) to use instead.
         transcribe: whether speech becomes text.
+        encoder: a folder that ``python -m export encoder`` made, in place of the bundle's encoder.
 
     Raises:
         ModelMissingError: a file is not on this machine; the hint says how to fetch it.
@@ -405,7 +411,7 @@ def load(
     address = llm if isinstance(llm, str) else None
     own_model = llm is True
     keep_heap_small()
-    found = load_bundle(bundle, language_model=own_model, transcriber=transcribe)
+    found = load_bundle(bundle, language_model=own_model, transcriber=transcribe, encoder=encoder)
     if found.language_model is not None and not _is_installed("llama_cpp"):
         raise missing_extra("llm", "llama-cpp-python")
     return Ears(found, llm=address)

@@ -24,6 +24,11 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         metavar="URL",
         help="an OpenAI-compatible server (http://host:port/v1) in place of the bundle's model",
     )
+    parser.add_argument(
+        "--encoder",
+        metavar="DIR",
+        help="a sound encoder from `python -m export encoder` in place of the bundle's",
+    )
     parser.add_argument("--no-speech", action="store_true", help="do not turn speech into text")
 
 
@@ -48,4 +53,4 @@ def load_ears(args: argparse.Namespace, *, llm: bool) -> Ears:
     from edge_alm.runtime import load
 
     model: bool | str = (args.llm or True) if llm else False
-    return load(args.bundle, llm=model, transcribe=not args.no_speech)
+    return load(args.bundle, llm=model, transcribe=not args.no_speech, encoder=args.encoder)

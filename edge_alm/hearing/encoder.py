@@ -1,11 +1,11 @@
-"""The sound encoder: patches of log-mel in, class scores and embeddings out."""
+"""The sound encoder: audio in hops of 0.48 s in, class scores and embeddings out."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +45,21 @@ class Encoder(Protocol):
 
         ``patch`` is log-mel [PATCH_FRAMES, MEL_BANDS].
         """
+        ...
+
+
+@runtime_checkable
+class WindowEncoder(Protocol):
+    """Any network over the last seconds of audio, with a front end of its own."""
+
+    labels: tuple[str, ...]
+    """Names of the scores, in order; empty for a network that gives none."""
+    embedding_size: int
+    window_samples: int
+    """How much it looks at, up to the hop's end; before the stream there is silence."""
+
+    def hear(self, window: Samples) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Probabilities [len(labels)] and embedding [embedding_size] of [window_samples]."""
         ...
 
 
@@ -131,18 +146,21 @@ class HopEncoder:
     """Cuts a stream into hops and encodes those that are wanted. State of one stream.
 
     A patch is the hop, the hop before it and 240 samples more, so that it is complete at
-    the hop's own end; before the stream there is silence.
+    the hop's own end; before the stream there is silence. Levels and noise are those of the
+    patch, whatever the encoder looks at.
     """
 
-    def __init__(self, encoder: Encoder, log_mel: LogMel) -> None:
+    def __init__(self, encoder: Encoder | WindowEncoder, log_mel: LogMel) -> None:
         self._encoder = encoder
         self._log_mel = log_mel
+        window = encoder.window_samples if isinstance(encoder, WindowEncoder) else 0
+        self._kept_samples = max(PATCH_SAMPLES, window)
         self.reset()
 
     def reset(self, start: int = 0) -> None:
         """Begin anew at sample index ``start``."""
         self._start = start
-        self._audio = np.zeros(PATCH_SAMPLES, dtype=np.float32)
+        self._audio = np.zeros(self._kept_samples, dtype=np.float32)
         self._previous: NDArray[np.float32] | None = None
 
     def push(self, samples: Samples, *, wanted: bool) -> Hop | None:
@@ -152,12 +170,16 @@ class HopEncoder:
         if not wanted:
             self._previous = None
             return None
+        audio = self._audio[-PATCH_SAMPLES:]
         if self._previous is None:
-            self._previous = self._log_mel(self._audio[: HOP_SAMPLES + OVERLAP_SAMPLES])
-        newest = self._log_mel(self._audio[HOP_SAMPLES:])
+            self._previous = self._log_mel(audio[: HOP_SAMPLES + OVERLAP_SAMPLES])
+        newest = self._log_mel(audio[HOP_SAMPLES:])
         patch = np.concatenate((self._previous, newest))
         self._previous = newest
-        scores, embedding = self._encoder.encode(patch)
+        if isinstance(self._encoder, WindowEncoder):
+            scores, embedding = self._encoder.hear(self._audio[-self._encoder.window_samples :])
+        else:
+            scores, embedding = self._encoder.encode(patch)
         mel = np.maximum(np.exp(patch) - LOG_OFFSET, 0.0)
         levels_db = 10.0 * np.log10(np.sum(mel * mel, axis=1) + 1e-9)
         low, high = NOISE_RATIO

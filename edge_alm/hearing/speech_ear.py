@@ -32,7 +32,7 @@ class SpeechEar:
     Args:
         vad, segmenter: the parts.
         transcription: what makes text of segments; None for no text, and then no events.
-        voices: columns of the encoder's scores that are voices.
+        voices: columns of the encoder's scores that are voices; none, and the VAD alone decides.
     """
 
     def __init__(
@@ -57,7 +57,9 @@ class SpeechEar:
         """Whether the last block had speech in it."""
 
     def hear_hop(self, hop: Hop) -> None:
-        """Take the encoder's word on whether there is a voice."""
+        """Take the encoder's word on whether there is a voice, if it knows voices."""
+        if not self._voices:
+            return
         first = hop.start - HOP_SAMPLES
         self._hops.append((first, hop.end, float(hop.scores[self._voices].max())))
 

@@ -3,7 +3,8 @@
 A bundle is a folder with a ``bundle.json``: a name, and for each role either an artefact of the
 catalogue (``{"artefact": "yamnet", "file": "yamnet.onnx"}``) or a file of its own
 (``{"file": "projector.npz", "sha256": "..."}``). "default" is the one called "tiny", which ships
-with the package.
+with the package. The encoder may be the ``manifest.json`` of an exported one, which brings its
+own labels and thresholds.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from edge_alm.models.catalog import BUNDLES, DEFAULT_BUNDLE, default_artefacts
 from edge_alm.models.ctranslate2_folder import check_ctranslate2
 from edge_alm.models.files import broken, inside, sha256_file
 from edge_alm.models.gguf_file import check_gguf
+from edge_alm.models.manifest import AUDIO_GRAPH, MANIFEST, load_manifest
 from edge_alm.models.onnx_file import check_onnx
 from edge_alm.models.projector_file import HOP_LEVELS, check_projector
 
@@ -75,7 +77,8 @@ class Bundle:
     encoder: Path
     """An ONNX file with the outputs ``class_scores`` and ``embedding``."""
     labels: Path
-    """CSV with the columns index, mid, display_name: a row for each class score."""
+    """CSV with the columns index, mid, display_name: a row for each class score (of no meaning
+    where an exported encoder gives none)."""
     transcriber: Path | None
     """A folder in CTranslate2 form; None where it was not asked for."""
     language_model: Path | None
@@ -95,10 +98,16 @@ class Bundle:
     prior_weight: float
     """0 to 1: how much of a choice's log-likelihood without the scene is taken off."""
     golden: Golden | None
+    exported: Path | None = None
+    """The folder of an exported encoder, with its manifest; None: the encoder is YAMNet."""
 
 
 def load_bundle(
-    name_or_dir: str | Path = "default", *, language_model: bool = True, transcriber: bool = True
+    name_or_dir: str | Path = "default",
+    *,
+    language_model: bool = True,
+    transcriber: bool = True,
+    encoder: str | Path | None = None,
 ) -> Bundle:
     """Find a bundle's files and check that they are whole and fit each other.
 
@@ -110,6 +119,7 @@ def load_bundle(
             ``bundle.json``.
         language_model: False leaves out the language model, its adapter and the projector.
         transcriber: False leaves out the transcriber.
+        encoder: the folder of an exported encoder, to use in place of the bundle's.
 
     Raises:
         UsageError: no such bundle, or its definition is wrong.
@@ -125,8 +135,16 @@ def load_bundle(
     paths = {
         role: _find_file(folder, role, definition[role])
         for role in _CHECKS
-        if role not in unwanted and definition.get(role) is not None
+        if role not in unwanted
+        and definition.get(role) is not None
+        # One that is replaced need not be here.
+        and not (role == "encoder" and encoder is not None)
     }
+    if encoder is not None:
+        paths["encoder"] = Path(encoder) / MANIFEST
+    exported = paths["encoder"].parent if paths["encoder"].name == MANIFEST else None
+    if exported is not None:
+        paths |= _exported_files(exported)
     headers = {
         role: check(path) for role, path in paths.items() if (check := _CHECKS[role]) is not None
     }
@@ -147,6 +165,7 @@ def load_bundle(
         scene_format=definition.get("scene_format"),
         prior_weight=float(definition.get("prior_weight", 1.0)),
         golden=_read_golden(folder, definition.get("golden")),
+        exported=exported,
     )
 
 
@@ -189,6 +208,21 @@ def _check_fit(
         raise _misfit(paths["projector"], what, model.n_embd, projector.outputs)
     if adapter:
         check_adapter(paths["adapter"], adapter, model)
+
+
+def _exported_files(folder: Path) -> dict[str, Path]:
+    """The roles that an exported encoder fills; its files have been held to its manifest.
+
+    Raises:
+        ModelMissingError, ModelBrokenError: as :func:`load_manifest`, or no encoder's.
+    """
+    manifest = load_manifest(folder)
+    graph = manifest.graphs.get(AUDIO_GRAPH)
+    if manifest.kind != "encoder" or graph is None or _EMBEDDING not in graph.outputs:
+        got = f"kind {manifest.kind}, graphs {sorted(manifest.graphs)}"
+        raise broken(folder / MANIFEST, f"an encoder that gives an {_EMBEDDING}", got)
+    own = {"encoder": graph.file, "labels": manifest.labels, "thresholds": manifest.thresholds}
+    return {role: folder / name for role, name in own.items() if name is not None}
 
 
 def _misfit(path: Path, what: str, expected: object, got: object) -> ModelBrokenError:

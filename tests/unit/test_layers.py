@@ -78,11 +78,14 @@ EXPORT: dict[str, set[str]] = {
     },
     "adapter": set(),
     "bundle": {"hearing_model", "runs", "adapter"},
+    "source": set(),
+    "parity": set(),
+    "graph": set(),
+    "towers": set(),
+    "encoder": {"graph", "parity", "source", "thresholds", "towers"},
+    "__main__": {"encoder"},
 }
 """What each module of ``export`` may import of it."""
-
-LEARNS = {"hearing_model", "runs", "align", "ablations"}
-"""Modules of ``export`` that need torch."""
 
 HEAVY = {
     "torch",
@@ -97,6 +100,11 @@ HEAVY = {
 }
 TRAINING = {"torch", "transformers", "peft", "accelerate", "gguf", "optimum", "onnx"}
 """The extra ``export``."""
+TORCH = {
+    f"export/{name}.py"
+    for name in ("ablations", "align", "encoder", "graph", "hearing_model", "runs", "towers")
+}
+"""What is of no use without torch, and says so when it is imported."""
 
 
 def part_of(module: str) -> str:
@@ -190,7 +198,7 @@ def test_modules_of_export_point_downwards(path: Path) -> None:
 def test_only_training_needs_what_trains(path: Path) -> None:
     """The corpus, scenes and benchmarks work where the extra ``export`` is missing."""
     needed = top_imports(path) & TRAINING
-    trains = path.parent.name == "export" and path.stem in LEARNS
+    trains = name_of(path) in TORCH
     assert needed == ({"torch"} if trains else set())
 
 

@@ -1,0 +1,123 @@
+"""From a module of torch to an ONNX file with free axes, through optimum.
+
+Where optimum knows the architecture its configuration is the base, with the patches that make it
+traceable; CLAP, which it does not know, is traced by the same exporter of torch without any.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+
+from edge_alm.models.manifest import OPSET_DOMAIN, Graph, Tensor
+from edge_alm.models.onnx_file import check_onnx
+
+OPSET = 17
+"""The first with LayerNormalization; every onnxruntime since 1.13 reads it."""
+
+Axes: TypeAlias = Mapping[str, Mapping[int, str]]
+"""Name of an input or output to its free axes: number to name."""
+
+
+def trace(
+    module: Any, example: Mapping[str, torch.Tensor], axes: Axes, path: Path, *, opset: int = OPSET
+) -> Graph:
+    """Write ``module`` as an ONNX file.
+
+    Args:
+        module: an ``nn.Module`` with a ``config`` of transformers and a dict of outputs.
+        example: its inputs, by argument name.
+        axes: the free axes of inputs and outputs.
+        path: the file to write.
+        opset: of ONNX's own operators.
+
+    Returns:
+        What a manifest says of it.
+    """
+    with _quiet(), torch.no_grad():
+        from optimum.exporters.onnx import export
+
+        outputs = module(**example)
+        free = {name: dict(axes.get(name, {})) for name in outputs}
+        config = _config(module, example, free, axes)
+        export(module, config, path, opset=opset, disable_dynamic_axes_fix=True)
+    _write_shapes(path, {**example, **outputs}, axes)
+    info = check_onnx(path)
+    return Graph(
+        path.name,
+        info.opsets[OPSET_DOMAIN],
+        {name: _tensor(value, axes.get(name, {})) for name, value in example.items()},
+        {name: _tensor(value, axes.get(name, {})) for name, value in outputs.items()},
+    )
+
+
+def _config(module: Any, example: Mapping[str, torch.Tensor], outputs: Axes, axes: Axes) -> Any:
+    """optimum's configuration of the architecture, with our inputs and outputs."""
+    from optimum.exporters.onnx.base import OnnxConfig
+    from optimum.exporters.tasks import TasksManager
+    from optimum.utils import NormalizedConfig
+
+    kind = module.config.model_type
+    known: Any = OnnxConfig
+    if kind in TasksManager.get_supported_model_type_for_task("feature-extraction", "onnx"):
+        known = TasksManager.get_exporter_config_constructor(
+            "onnx", model_type=kind, task="feature-extraction", library_name="transformers"
+        ).func
+
+    class Config(known):  # type: ignore[misc]
+        NORMALIZED_CONFIG_CLASS = NormalizedConfig
+
+        @property
+        def inputs(self) -> Axes:
+            return {name: dict(axes.get(name, {})) for name in example}
+
+        @property
+        def outputs(self) -> Axes:
+            return outputs
+
+        def generate_dummy_inputs(self, framework: str = "pt", **_: Any) -> dict[str, Any]:
+            return dict(example)
+
+    return Config(module.config, task="feature-extraction")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the tracer's warnings: what they fear, a result that depends on the length or the
+    batch of the example, is what every export is checked for afterwards."""
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def _write_shapes(path: Path, values: Mapping[str, torch.Tensor], axes: Axes) -> None:
+    """Name the free axes and write down the size of all others."""
+    import onnx
+
+    model = onnx.load(path)
+    for value in (*model.graph.input, *model.graph.output):
+        shape = value.type.tensor_type.shape
+        del shape.dim[:]
+        for number, size in enumerate(values[value.name].shape):
+            name = axes.get(value.name, {}).get(number)
+            dim = shape.dim.add()
+            if name is None:
+                dim.dim_value = size
+            else:
+                dim.dim_param = name
+    onnx.save(model, path)
+
+
+def _tensor(value: torch.Tensor, axes: Mapping[int, str]) -> Tensor:
+    shape = tuple(axes.get(number, size) for number, size in enumerate(value.shape))
+    return Tensor(str(value.dtype).removeprefix("torch."), shape)
