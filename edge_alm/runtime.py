@@ -163,6 +163,16 @@ class Ears:
         return self._bundle
 
     @property
+    def sounds(self) -> tuple[str, ...]:
+        """The labels that the encoder can give; none where it only embeds."""
+        return self._encoder.labels
+
+    @property
+    def takes_embeddings(self) -> bool:
+        """Whether the scene takes in the encoder's embeddings."""
+        return self._takes_embeddings
+
+    @property
     def backlog(self) -> int:
         """Entries of the scene that wait for the language model."""
         return len(self._mind.scene) if self._mind else 0
@@ -406,7 +416,8 @@ def load(
         ModelMissingError: a file is not on this machine; the hint says how to fetch it.
         ModelBrokenError: a file is damaged.
         MissingExtraError: the package that runs the language model is not installed.
-        UsageError: no such bundle, or not an address.
+        UsageError: no such bundle, not an address, or an encoder that can tell nothing: without
+            scores, and nothing that reads its embeddings.
     """
     address = llm if isinstance(llm, str) else None
     own_model = llm is True
@@ -414,7 +425,16 @@ def load(
     found = load_bundle(bundle, language_model=own_model, transcriber=transcribe, encoder=encoder)
     if found.language_model is not None and not _is_installed("llama_cpp"):
         raise missing_extra("llm", "llama-cpp-python")
-    return Ears(found, llm=address)
+    ears = Ears(found, llm=address)
+    if not (ears.sounds or ears.takes_embeddings):
+        ears.close()
+        raise UsageError(
+            f"encoder {found.exported}",
+            expected="scores, or a bundle whose projector reads its embeddings",
+            got="neither",
+            hint="export a model with a classifier, or train a projector: export/README.md",
+        )
+    return ears
 
 
 def _stamp(event: Event, started_unix: float | None) -> Event:
