@@ -26,6 +26,7 @@ from typing import Any
 from edge_alm.audio.source import open_source
 from edge_alm.errors import UsageError, missing_extra
 from edge_alm.hearing.audioset import ontology, voice_labels
+from edge_alm.hearing.blocks import RecentAudio
 from edge_alm.hearing.encoder import Hop, HopEncoder
 from edge_alm.hearing.exported import make_encoder
 from edge_alm.hearing.gate import SoundGate
@@ -48,7 +49,17 @@ from edge_alm.native import keep_heap_small
 from edge_alm.pipeline import Pipeline
 from edge_alm.reasoning.reasoner import LocalReasoner, Reasoner
 from edge_alm.reasoning.remote import RemoteReasoner
-from edge_alm.types import Answer, Event, Fault, Sound, Source, to_seconds
+from edge_alm.types import (
+    SAMPLE_RATE_HZ,
+    Answer,
+    Event,
+    Fault,
+    Frame,
+    Packet,
+    Sound,
+    Source,
+    to_seconds,
+)
 from edge_alm.workers import Hearing, Mind, closed
 
 READER_EVENTS = 256
@@ -90,6 +101,8 @@ class Ears:
         self._heard_s = 0.0
         self._closed = threading.Event()
         self._mind: Mind | None = None
+        self._recent: RecentAudio | None = None  # for a language model that hears it itself
+        window_samples = round(bundle.audio_window_s * SAMPLE_RATE_HZ)
         # Known before the model is: what is heard while it loads belongs to the scene too.
         self._takes_embeddings = llm is None and (
             reasoner is not None or bundle.projector is not None
@@ -109,8 +122,12 @@ class Ears:
                     prior_weight=bundle.prior_weight,
                     n_ctx=bundle.context_tokens,
                     cache=store.home() / "prefixes",
+                    audio_projector=bundle.audio_projector,
+                    audio_window_samples=window_samples,
                 )
             )
+            if bundle.audio_projector is not None:
+                self._recent = RecentAudio(window_samples)
         if self._mind:
             # For those who forget close(): the model is freed with the ears, or at exit.
             weakref.finalize(self, self._mind.close)
@@ -228,9 +245,13 @@ class Ears:
         given_up = threading.Event()
         # Not every reasoner can leave out a part of the scene.
         part: dict[str, Any] = {} if since_s is None else {"since_s": since_s}
+        recent = self._recent
+        since = 0 if since_s is None else round(since_s * SAMPLE_RATE_HZ)
 
         def answer(reasoner: Reasoner) -> Answer:
             waited_ms = 1000.0 * (time.perf_counter() - asked_s)
+            if recent is not None:
+                part["audio"] = recent.read(since)
             found = reasoner.ask(
                 question,
                 choices=choices,
@@ -351,6 +372,8 @@ class Ears:
             keep = partial(self._keep_hop, waits=waits)
             pipeline = self._make_pipeline(transcription, watcher, keep)
             self._ongoing, self._heard_s = (), 0.0
+            if self._recent is not None:
+                self._recent.reset()
             if self._mind:
                 self._mind.scene.begin_stream()
             events = self._heard(pipeline, source, waits=waits)
@@ -363,7 +386,7 @@ class Ears:
     def _heard(self, pipeline: Pipeline, source: Source, *, waits: bool) -> Iterator[Event]:
         """On the hearing thread: events, which also go into the scene; each fault once."""
         faults: set[Fault] = set()
-        for event in pipeline.run(source.packets()):
+        for event in pipeline.run(self._kept(source.packets())):
             if isinstance(event, Fault):
                 if event in faults:  # a missing transcriber fails anew at every segment
                     continue
@@ -374,6 +397,13 @@ class Ears:
                     self._mind.scene.put_event(event)
                 self._hold_back(self._mind, waits)
             yield _stamp(event, source.started_unix)
+
+    def _kept(self, packets: Iterable[Packet]) -> Iterator[Packet]:
+        """The packets, whose last samples are kept where a question wants to hear them."""
+        for packet in packets:
+            if self._recent is not None and isinstance(packet, Frame):
+                self._recent.push(packet)
+            yield packet
 
     def _is_news(self, event: Event) -> bool:
         """Whether the scene needs it: that someone spoke is told by what was said."""

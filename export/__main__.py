@@ -16,6 +16,7 @@ from types import FrameType
 from typing import NoReturn
 
 from edge_alm.errors import EdgeAlmError, RefusedError, missing_extra
+from edge_alm.models.manifest import Manifest
 
 MISTAKE, REFUSED = 2, 3
 INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
@@ -67,6 +68,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="python -m export", description="Bring a model to the device.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_encoder(commands)
+    _add_llm(commands)
+    _add_adapter(commands)
+    _add_native(commands)
     return parser
 
 
@@ -134,6 +138,82 @@ def _run_encoder(args: argparse.Namespace) -> None:
     print(f"outputs: {', '.join(f'{k} {list(v.shape)}' for k, v in graph.outputs.items())}")
     print(f"parity: {parity['max_difference']:.2g} at most over {parity['checks']} checks")
     print(f"a window takes {made.window_ms:.0f} ms here; a live ear has 480 ms for each")
+
+
+def _add_llm(commands: argparse._SubParsersAction[_Parser]) -> None:
+    parser = commands.add_parser(
+        "llm",
+        help="a language model to GGUF",
+        description="By llama.cpp's own converter; refused where the likeliest next token is "
+        "another than the original's.",
+    )
+    _add_common(parser)
+    parser.add_argument("--outtype", choices=("f32", "f16", "bf16", "q8_0"), default="f16")
+    parser.set_defaults(run=_run_llm)
+
+
+def _run_llm(args: argparse.Namespace) -> None:
+    from export.language_model import export_llm
+
+    _tell_gguf(args, export_llm(args.model, args.out, outtype=args.outtype, licence=args.licence))
+
+
+def _add_adapter(commands: argparse._SubParsersAction[_Parser]) -> None:
+    parser = commands.add_parser(
+        "adapter",
+        help="a LoRA adapter (PEFT's folder) to GGUF",
+        description="By llama.cpp's own converter, and held to the original as a model is.",
+    )
+    _add_common(parser)
+    parser.add_argument("--base", required=True, type=Path, metavar="GGUF", help="it will run on")
+    parser.add_argument("--outtype", choices=("f32", "f16", "q8_0"), default="f16")
+    parser.set_defaults(run=_run_adapter)
+
+
+def _run_adapter(args: argparse.Namespace) -> None:
+    from export.language_model import export_adapter
+
+    made = export_adapter(
+        args.model, args.base, args.out, outtype=args.outtype, licence=args.licence
+    )
+    _tell_gguf(args, made)
+
+
+def _add_native(commands: argparse._SubParsersAction[_Parser]) -> None:
+    parser = commands.add_parser(
+        "native",
+        help="a bundle whose language model hears audio itself",
+        description="A language model and its audio projector, both GGUF, for libmtmd: "
+        "Ultravox, Qwen2-Audio, Voxtral and their kin.",
+    )
+    parser.add_argument("--model", required=True, type=Path, metavar="GGUF")
+    parser.add_argument("--mmproj", required=True, type=Path, metavar="GGUF")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="a new folder")
+    parser.add_argument("--licence", help="of the two files")
+    parser.add_argument(
+        "--window-s", type=float, default=29.0, metavar="S", help="a question hands over (29)"
+    )
+    parser.set_defaults(run=_run_native)
+
+
+def _run_native(args: argparse.Namespace) -> None:
+    from export.native import make_native
+
+    made = make_native(
+        args.model, args.mmproj, args.out, window_s=args.window_s, licence=args.licence
+    )
+    print(f"{args.out}: hears the last {made['audio_window_s']:g} s; edge-alm --bundle {args.out}")
+
+
+def _tell_gguf(args: argparse.Namespace, made: Manifest) -> None:
+    parity = made.parity
+    size_mb = sum(f.bytes for name, f in made.files.items() if name.endswith(".gguf")) / 1e6
+    print(f"{args.out}: {made.architecture}, {size_mb:.1f} MB")
+    print(
+        f"parity: the same likeliest token after {parity['top1']:.0%} of {parity['prompts']} "
+        f"prompts; logits differ by {parity['max_difference']:.2g} at most, "
+        f"{parity['mean_difference']:.2g} on average, of a spread of {parity['spread']:.2g}"
+    )
 
 
 def _told(line: str, status: int) -> int:

@@ -2,10 +2,8 @@
 
     python -m export.adapter ADAPTER --base MODEL.gguf --out adapter.gguf
 
-The work is done by llama.cpp's own converter, of the very version that runs the model: it knows
-how the rows of the query and key matrices are reordered for each architecture. It comes in the
-source distribution of llama-cpp-python, which pip fetches once (77 MB; 2 MB of it are kept in the
-model store).
+The work is done by llama.cpp's own converter (:mod:`export.converter`): it knows how the rows of
+the query and key matrices are reordered for each architecture.
 
 How exact: a random adapter on all linear layers of SmolLM2-135M, its weights in float on both
 sides, gave logits that differ from transformers' by 0.022 at most and 0.0023 on average (f32),
@@ -17,24 +15,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
-import subprocess
-import sys
-import tarfile
 import tempfile
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from edge_alm.errors import DownloadError, ModelBrokenError, UsageError, missing_extra
-from edge_alm.models import store
+from edge_alm.errors import UsageError
 from edge_alm.models.gguf_file import check_gguf
+from export.converter import ADAPTER, convert
 
-PACKAGE = "llama-cpp-python"
-SCRIPT = "convert_lora_to_gguf.py"
-_KEPT = (SCRIPT, "conversion/", "gguf-py/gguf/")
 TYPES = ("f32", "f16", "q8_0")
 _UNSUPPORTED = ("use_rslora", "use_dora", "alpha_pattern", "modules_to_save", "lora_bias")
 """PEFT's settings that change the arithmetic and have no place in the GGUF file."""
@@ -61,7 +51,6 @@ def to_gguf(
     settings = _check_settings(adapter)
     if outtype not in TYPES:
         raise UsageError("outtype", expected=f"one of {', '.join(TYPES)}", got=outtype)
-    script = find_converter()
     with tempfile.TemporaryDirectory(dir=out.absolute().parent, prefix=".adapter-") as scratch:
         base, part = Path(scratch) / "base", Path(scratch) / "adapter.gguf"
         # The converter writes down where the base model lay, and reads PEFT's card, which says so
@@ -74,16 +63,8 @@ def to_gguf(
         (plain / "adapter_config.json").write_text(json.dumps(settings), encoding="utf-8")
         for file in adapter.glob("adapter_model.*"):
             shutil.copy(file, plain)
-        command = [sys.executable, str(script), str(plain), "--base", str(base)]
-        command += ["--outtype", outtype, "--outfile", str(part)]
-        environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        if done.returncode != 0 or not part.is_file():
-            words = (done.stderr.strip() or "no reason given").splitlines()
-            raise ModelBrokenError(
-                str(adapter), expected="an adapter that llama.cpp's converter takes", got=words[-1]
-            )
-        check_gguf(part)
+        arguments = [str(plain), "--base", str(base), "--outtype", outtype]
+        convert(ADAPTER, adapter, arguments, part)
         part.replace(out)
 
 
@@ -115,54 +96,6 @@ def _read_config(base: Path | Mapping[str, Any]) -> dict[str, Any]:
     model_class = AutoModelForCausalLM._model_mapping[type(config)]
     # A GGUF file names the kind of model, not transformers' class, which the converter asks for.
     return {**config.to_dict(), "architectures": [model_class.__name__]}
-
-
-def find_converter() -> Path:
-    """llama.cpp's script in the model store; fetched if it is not there.
-
-    Raises:
-        MissingExtraError, DownloadError: as :func:`to_gguf`.
-    """
-    try:
-        requirement = f"{PACKAGE}=={version(PACKAGE)}"
-    except PackageNotFoundError as error:
-        raise missing_extra("llm", PACKAGE, str(error)) from error
-    folder = store.home() / "converter" / requirement.replace("==", "-")
-    if not (folder / SCRIPT).is_file():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-            _unpack(_fetch_source(requirement, Path(scratch)), Path(scratch) / "converter")
-            shutil.rmtree(folder, ignore_errors=True)
-            (Path(scratch) / "converter").replace(folder)
-    return folder / SCRIPT
-
-
-def _fetch_source(requirement: str, folder: Path) -> Path:
-    """Let pip put the source distribution into ``folder``; it runs its metadata step, no more."""
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-input"]
-    command += ["--disable-pip-version-check", "--no-binary", PACKAGE, "--dest", str(folder)]
-    done = subprocess.run([*command, requirement], capture_output=True, text=True, check=False)
-    found = sorted(folder.glob("*.tar.gz"))
-    if done.returncode != 0 or len(found) != 1:
-        words = (done.stderr.strip() or "no file").splitlines()
-        raise DownloadError(requirement, expected="its source distribution", got=words[-1])
-    return found[0]
-
-
-def _unpack(source: Path, folder: Path) -> None:
-    """Take the converter and the Python it imports out of the archive, plain files only."""
-    with tarfile.open(source) as archive:
-        for member in archive:
-            _, _, name = member.name.partition("/vendor/llama.cpp/")
-            content = archive.extractfile(member) if member.isfile() else None
-            if content is None or not name.endswith(".py") or ".." in Path(name).parts:
-                continue
-            if name.startswith(_KEPT):
-                target = folder / name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(content.read())
-    if not (folder / SCRIPT).is_file():
-        raise DownloadError(source.name, expected=SCRIPT, got="no such file in it")
 
 
 def main() -> None:

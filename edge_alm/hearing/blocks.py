@@ -1,7 +1,8 @@
-"""Cut a stream into blocks of one size, and keep the last of them."""
+"""Cut a stream into blocks of one size, and keep the last of them, or of its samples."""
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 
 import numpy as np
@@ -92,3 +93,47 @@ class History:
                 kept.append(block[first:last])
             begin += len(block)
         return np.concatenate(kept) if kept else np.zeros(0, dtype=np.float32)
+
+
+class RecentAudio:
+    """The last samples of a stream, for whoever wants to hear them again. Thread-safe.
+
+    Args:
+        samples: how many are kept at least; at most a frame more.
+    """
+
+    def __init__(self, samples: int) -> None:
+        self._samples = samples
+        self._lock = threading.Lock()
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything: another stream begins."""
+        with self._lock:
+            self._frames: deque[Frame] = deque()
+            self._held = 0
+
+    def push(self, frame: Frame) -> None:
+        """The next frame."""
+        with self._lock:
+            self._frames.append(frame)
+            self._held += len(frame.samples)
+            while self._held - len(self._frames[0].samples) >= self._samples:
+                self._held -= len(self._frames.popleft().samples)
+
+    def read(self, since: int = 0) -> Samples:
+        """At most the last ``samples`` from sample index ``since`` on; gaps are silence."""
+        with self._lock:
+            frames = list(self._frames)
+        if not frames:
+            return np.zeros(0, dtype=np.float32)
+        end = frames[-1].end
+        start = max(since, frames[0].start, end - self._samples)
+        found = np.zeros(max(0, end - start), dtype=np.float32)
+        for frame in frames:
+            skipped = max(0, start - frame.start)
+            kept = frame.samples[skipped:]
+            if len(kept):
+                at = frame.start + skipped - start
+                found[at : at + len(kept)] = kept
+        return found

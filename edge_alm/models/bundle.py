@@ -24,6 +24,7 @@ from edge_alm.models.ctranslate2_folder import check_ctranslate2
 from edge_alm.models.files import broken, inside, sha256_file
 from edge_alm.models.gguf_file import check_gguf
 from edge_alm.models.manifest import AUDIO_GRAPH, MANIFEST, load_manifest
+from edge_alm.models.mmproj_file import check_mmproj
 from edge_alm.models.onnx_file import check_onnx
 from edge_alm.models.projector_file import HOP_LEVELS, check_projector
 
@@ -31,6 +32,9 @@ DEFINITION = "bundle.json"
 SCENE_FORMAT = 1
 """The form in which a language model reads the scene here. A projector and an adapter are trained
 on one form; a test holds that this is the one of :mod:`edge_alm.reasoning.prompts`."""
+
+AUDIO_WINDOW_S, MAX_AUDIO_WINDOW_S = 29.0, 600.0
+"""libmtmd hears 30 s at a time: at 30 s and its padding there would be a second stretch."""
 
 _CHECKS: dict[str, Callable[[Path], Any] | None] = {
     "vad": check_onnx,
@@ -40,11 +44,14 @@ _CHECKS: dict[str, Callable[[Path], Any] | None] = {
     "language_model": check_gguf,
     "projector": check_projector,
     "adapter": check_gguf,
+    "audio_projector": check_gguf,
     "thresholds": None,
 }
 """The roles, and what reads a file's header."""
 _REQUIRED = frozenset({"name", "vad", "encoder", "labels", "transcriber", "language_model"})
-_SETTINGS = frozenset({"context_tokens", "scene_format", "prior_weight", "golden", "about"})
+_SETTINGS = frozenset(
+    {"audio_window_s", "context_tokens", "scene_format", "prior_weight", "golden", "about"}
+)
 _KEYS = frozenset({"name", *_CHECKS}) | _SETTINGS
 _MAX_DEFINITION_BYTES = 1 << 16
 _EMBEDDING = "embedding"
@@ -87,6 +94,10 @@ class Bundle:
     """An .npz from the encoder's embedding to the language model's width; None: text only."""
     adapter: Path | None
     """A LoRA adapter (GGUF) of the language model; None: without."""
+    audio_projector: Path | None
+    """A GGUF file by which an audio-native language model hears audio itself; None: it does not."""
+    audio_window_s: float
+    """How much audio a question hands over to it."""
     thresholds: Path | None
     """CSV with the columns label, threshold; None: those of the package."""
     sha256: str
@@ -117,7 +128,7 @@ def load_bundle(
     Args:
         name_or_dir: "default", the name of a bundle in the package, or a folder with a
             ``bundle.json``.
-        language_model: False leaves out the language model, its adapter and the projector.
+        language_model: False leaves out the language model, its adapter and the projectors.
         transcriber: False leaves out the transcriber.
         encoder: the folder of an exported encoder, to use in place of the bundle's.
 
@@ -131,7 +142,7 @@ def load_bundle(
     definition, sha256 = _read_definition(folder / DEFINITION)
     unwanted = set() if transcriber else {"transcriber"}
     if not language_model:
-        unwanted |= {"language_model", "projector", "adapter"}
+        unwanted |= {"language_model", "projector", "adapter", "audio_projector"}
     paths = {
         role: _find_file(folder, role, definition[role])
         for role in _CHECKS
@@ -159,6 +170,8 @@ def load_bundle(
         language_model=paths.get("language_model"),
         projector=paths.get("projector"),
         adapter=paths.get("adapter"),
+        audio_projector=paths.get("audio_projector"),
+        audio_window_s=float(definition.get("audio_window_s", AUDIO_WINDOW_S)),
         thresholds=paths.get("thresholds"),
         sha256=sha256,
         context_tokens=context_tokens,
@@ -208,6 +221,8 @@ def _check_fit(
         raise _misfit(paths["projector"], what, model.n_embd, projector.outputs)
     if adapter:
         check_adapter(paths["adapter"], adapter, model)
+    if ear := headers.get("audio_projector"):
+        check_mmproj(paths["audio_projector"], ear, model.n_embd)
 
 
 def _exported_files(folder: Path) -> dict[str, Path]:
@@ -276,6 +291,12 @@ def _read_definition(path: Path) -> tuple[dict[str, Any], str]:
         _CONTEXT_TOKENS,
         lambda v: type(v) is int and v >= _MIN_CONTEXT_TOKENS,
         f"{_MIN_CONTEXT_TOKENS} or more",
+    )
+    check(
+        "audio_window_s",
+        AUDIO_WINDOW_S,
+        lambda v: _is_number(v) and 0.1 <= v <= MAX_AUDIO_WINDOW_S,
+        f"a number from 0.1 to {MAX_AUDIO_WINDOW_S:g}",
     )
     check("prior_weight", 1.0, lambda v: _is_number(v) and 0.0 <= v <= 1.0, "a number from 0 to 1")
     check("scene_format", None, lambda v: v is None or type(v) is int, "a whole number")

@@ -91,15 +91,16 @@ class LlamaContext:
             check_gguf(adapter)
         self._llama = llama = _import_llama()
         with contextlib.ExitStack() as building:
-            self._model = _load_model(llama, model)
-            building.callback(llama.llama_model_free, self._model)
-            self._vocab = llama.llama_model_get_vocab(self._model)
-            self.n_embd = int(llama.llama_model_n_embd(self._model))
+            self.model = _load_model(llama, model)
+            """llama.cpp's handle, for libmtmd."""
+            building.callback(llama.llama_model_free, self.model)
+            self._vocab = llama.llama_model_get_vocab(self.model)
+            self.n_embd = int(llama.llama_model_n_embd(self.model))
             self.n_vocab = int(llama.llama_vocab_n_tokens(self._vocab))
             self.n_batch = max(n_batch, n_seq_max)  # llama.cpp aborts the process on less
             self.n_seq_max = n_seq_max
             self.n_threads = n_threads or default_threads()
-            trained = int(llama.llama_model_n_ctx_train(self._model))
+            trained = int(llama.llama_model_n_ctx_train(self.model))
             self._ctx = self._new_context(model, min(n_ctx, trained))
             building.callback(llama.llama_free, self._ctx)
             self.n_ctx = int(llama.llama_n_ctx(self._ctx))
@@ -136,24 +137,24 @@ class LlamaContext:
         # With flash attention a 24-token question over 4096 held tokens took 2.5 times as long
         # on one x86 core (0.82 s against 0.33 s), with a q8_0 cache three times.
         params.flash_attn_type = llama.LLAMA_FLASH_ATTN_TYPE_DISABLED
-        context = llama.llama_init_from_model(self._model, params)
+        context = llama.llama_init_from_model(self.model, params)
         if not context:
             raise ModelBrokenError(
-                f"model {model.name}", expected=f"a context of {n_ctx} tokens", got=_last_error()
+                f"model {model.name}", expected=f"a context of {n_ctx} tokens", got=last_error()
             )
         return context
 
     def _apply_adapter(self, adapter: Path) -> None:
         llama = self._llama
         # The model owns the adapter and frees it.
-        lora = llama.llama_adapter_lora_init(self._model, os.fsencode(adapter))
+        lora = llama.llama_adapter_lora_init(self.model, os.fsencode(adapter))
         if lora:
             adapters = (type(lora) * 1)(lora)
             scales = (ctypes.c_float * 1)(1.0)
             if llama.llama_set_adapters_lora(self._ctx, adapters, 1, scales) == 0:
                 return
         raise ModelBrokenError(
-            f"adapter {adapter.name}", expected="one made for this model", got=_last_error()
+            f"adapter {adapter.name}", expected="one made for this model", got=last_error()
         )
 
     # Text and tokens
@@ -161,7 +162,7 @@ class LlamaContext:
     @property
     def chat_template(self) -> str:
         """The Jinja template the model file carries; empty when it carries none."""
-        template = self._llama.llama_model_chat_template(self._model, None)
+        template = self._llama.llama_model_chat_template(self.model, None)
         return template.decode("utf-8", "replace") if template else ""
 
     def tokenize(self, text: str, *, special: bool = False, begin: bool = False) -> list[int]:
@@ -271,7 +272,7 @@ class LlamaContext:
                 "KV cache", expected=f"room for {batch.n_tokens} tokens", got="none"
             )
         raise ModelBrokenError(
-            "language model", expected="to run", got=f"llama_decode {status}: {_last_error()}"
+            "language model", expected="to run", got=f"llama_decode {status}: {last_error()}"
         )
 
     def fork(self, source: int, target: int, end: int = -1) -> None:
@@ -367,12 +368,33 @@ def _import_llama() -> Any:
     return llama
 
 
+def log_callback() -> Any:
+    """Takes what a native library has to say; for libmtmd, which has a log of its own."""
+    _import_llama()
+    return _log_callback
+
+
+def open_model(path: Path) -> tuple[Any, Any, int]:
+    """llama.cpp's module, a model's handle without a context, and its width.
+
+    The weights are mapped, and read only when something is computed: it is quick.
+
+    Raises:
+        MissingExtraError, ModelBrokenError: as :class:`LlamaContext`.
+    """
+    check_gguf(path)
+    llama = _import_llama()
+    model = _load_model(llama, path)
+    return llama, model, int(llama.llama_model_n_embd(model))
+
+
 def _keep_errors(level: int, text: bytes, _user: Any) -> None:
     if level == _ERROR_LEVEL:
         _log_errors.append(text.decode("utf-8", "replace").strip())
 
 
-def _last_error() -> str:
+def last_error() -> str:
+    """What llama.cpp and libmtmd said last."""
     return " ".join(_log_errors) or "no reason given"
 
 
@@ -385,7 +407,7 @@ def _load_model(llama: Any, path: Path) -> Any:
         raise ModelBrokenError(
             f"model {path.name}",
             expected="a GGUF file that llama.cpp can load",
-            got=_last_error(),
+            got=last_error(),
             hint="fetch it again with edge-alm models pull, or choose another",
         )
     return model

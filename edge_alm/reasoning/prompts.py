@@ -172,6 +172,11 @@ def ongoing_line(sound: Sound, now_s: float | None) -> str:
     return _sound_line(sound, now_s)
 
 
+def audio_line(seconds: float) -> str:
+    """A heading for audio itself, where the model hears it."""
+    return f"Audio, the last {seconds:.1f} s:\n"
+
+
 def recording_line(name: str) -> str:
     """A heading for what follows, where a question is about several recordings."""
     return f"Recording {one_line(name)}:\n"

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from edge_alm.errors import EdgeAlmError, UsageError
 from edge_alm.reasoning.llama import DEFAULT_N_CTX, LlamaContext, Logits, TextDecoder
 from edge_alm.reasoning.marks import HopMarks
+from edge_alm.reasoning.mtmd import AudioTower, Piece, probe_audio_tower
 from edge_alm.reasoning.prefix_cache import PrefixCache
 from edge_alm.reasoning.projector import Projector
 from edge_alm.reasoning.prompts import (
@@ -23,6 +24,7 @@ from edge_alm.reasoning.prompts import (
     THOUGHT_END,
     THOUGHT_START,
     Part,
+    audio_line,
     chat_format,
     event_line,
     is_heard,
@@ -34,7 +36,7 @@ from edge_alm.reasoning.prompts import (
     until_s,
 )
 from edge_alm.reasoning.scene import ALWAYS, QUESTION, SCRATCH, SceneMemory, never
-from edge_alm.types import Answer, Event, Sound
+from edge_alm.types import SAMPLE_RATE_HZ, Answer, Event, Samples, Sound
 
 MAX_ANSWER_TOKENS = 64
 MAX_THOUGHT_TOKENS = 96
@@ -131,6 +133,8 @@ class LocalReasoner:
         n_ctx: tokens that the scene, a question and its answer share.
         n_threads: see :class:`LlamaContext`.
         cache: a folder that makes the next start quicker; None: nothing is written.
+        audio_projector: a GGUF file that turns audio into soft tokens of an audio-native model.
+        audio_window_samples: how much audio a question takes in at most.
 
     Raises:
         MissingExtraError, ModelMissingError, ModelBrokenError: nothing is half loaded.
@@ -147,11 +151,17 @@ class LocalReasoner:
         n_ctx: int = DEFAULT_N_CTX,
         n_threads: int | None = None,
         cache: Path | None = None,
+        audio_projector: Path | None = None,
+        audio_window_samples: int = 0,
     ) -> None:
         self._lock = threading.RLock()
         self._projector = Projector(projector) if projector else None
         self._marks = HopMarks()
         self._trained, self._prior_weight = trained, prior_weight
+        if audio_projector:
+            probe_audio_tower(audio_projector, model, cache)
+        self._tower: AudioTower | None = None
+        self._window_samples = audio_window_samples
         self._llama = LlamaContext(model, n_ctx=n_ctx, n_threads=n_threads, adapter=adapter)
         try:
             if self._projector and self._projector.n_out != self._llama.n_embd:
@@ -160,14 +170,19 @@ class LocalReasoner:
                     expected=f"{self._llama.n_embd} outputs for {model.name}",
                     got=str(self._projector.n_out),
                 )
+            if audio_projector:
+                self._tower = AudioTower(
+                    audio_projector, self._llama.model, self._llama.n_embd, self._llama.n_threads
+                )
             self._chat = chat_format(self._llama.chat_template)
             self._scene = SceneMemory(
                 self._llama,
                 pinned_prompt(self._chat, trained=trained),
                 PrefixCache(cache) if cache else None,
+                spare_tokens=self._count_audio(),
             )
         except BaseException:
-            self._llama.close()
+            self._free()
             raise
         self._closed = False
 
@@ -220,11 +235,14 @@ class LocalReasoner:
         cancelled: Callable[[], bool] = never,
         remember: bool = False,
         since_s: float | None = None,
+        audio: Samples | None = None,
     ) -> Answer:
         """See :class:`Reasoner`.
 
         With ``since_s`` only what was not over by that second of the stream under way counts (the
-        language model has met the rest, and may remember some of it).
+        language model has met the rest, and may remember some of it). An audio-native model also
+        hears ``audio`` [n] at 16 kHz, of which the end counts; it is encoded now, which takes it
+        as long as 30 s of audio do.
 
         A choice's score is its log likelihood with the scene, less that without it times
         ``prior_weight``. Confidence is the softmax of the scores; for a free answer the geometric
@@ -238,10 +256,12 @@ class LocalReasoner:
             scene.flush(cancelled)
             _give_up_if(cancelled)
             lines = [ongoing_line(sound, now_s) for sound in ongoing]
+            heard = self._hear(audio)
             with scene.fork(since_s=-math.inf if since_s is None else since_s) as end:
-                if end == scene.pinned_tokens and not lines:
+                if end == scene.pinned_tokens and not (lines or heard):
                     lines = [NOTHING_HEARD]
                 turn = Turn(scene, self._llama, end, cancelled, watch, on_text or _drop)
+                turn.hear(heard)
                 turn.read(self._tail(lines, question))
                 if think:
                     turn.read(scene.tokenize([Part(THOUGHT_START)]))
@@ -292,6 +312,26 @@ class LocalReasoner:
             tokens = self._llama.tokenize(text.lower())[:MAX_ANSWER_TOKENS]
             return total / (len(tokens) + len(self._answer_end))
 
+    def _hear(self, audio: Samples | None) -> list[Piece]:
+        """What the model reads of the end of ``audio``; nothing where it has no ear for it."""
+        if self._tower is None or audio is None or not len(audio):
+            return []
+        audio = audio[-self._window_samples :]
+        heading = self._llama.tokenize(audio_line(len(audio) / SAMPLE_RATE_HZ))
+        return [heading, *self._tower(audio), self._llama.tokenize("\n")]
+
+    def _count_audio(self) -> int:
+        if self._tower is None:
+            return 0
+        silence = np.zeros(self._window_samples, np.float32)
+        heading = self._llama.tokenize(audio_line(len(silence) / SAMPLE_RATE_HZ))
+        return self._tower.count(len(silence)) + len(heading) + 8
+
+    def _free(self) -> None:
+        if self._tower is not None:
+            self._tower.close()
+        self._llama.close()
+
     @property
     def _answer_end(self) -> list[int]:
         """What a trained model writes after its answer, and so belongs to every choice."""
@@ -330,7 +370,7 @@ class LocalReasoner:
         """See :class:`Reasoner`. Waits for a question in progress: cancel it first."""
         with self._lock:
             self._closed = True
-            self._llama.close()
+            self._free()
 
     @contextmanager
     def _open(self) -> Iterator[SceneMemory]:
@@ -381,6 +421,16 @@ class Turn:
         if logits is not None:
             self._logits = logits
         self._end += len(tokens)
+
+    def hear(self, pieces: Sequence[Piece]) -> None:
+        """Take in audio: tokens and soft tokens."""
+        for piece in pieces:
+            if isinstance(piece, list):
+                self.read(piece)
+            else:
+                _give_up_if(self._cancelled)
+                self._scene.run_soft(piece, QUESTION, self._end)
+                self._end += len(piece)
 
     def write(self, max_tokens: int, stop: str = "") -> tuple[str, float]:
         """Write the likeliest tokens; returns the text and its tokens' mean probability."""

@@ -61,23 +61,29 @@ class SceneMemory:
         llama: an empty context; the memory is its only user from now on.
         pinned: what stays for ever at the front: system prompt and opening of the user's turn.
         cache: where the pinned prompt's state is kept from one start to the next, if anywhere.
+        spare_tokens: kept free for whatever else stands in a question.
 
     Raises:
         UsageError: the context is too small for the pinned prompt.
     """
 
     def __init__(
-        self, llama: LlamaContext, pinned: Prompt, cache: PrefixCache | None = None
+        self,
+        llama: LlamaContext,
+        pinned: Prompt,
+        cache: PrefixCache | None = None,
+        spare_tokens: int = 0,
     ) -> None:
         self._llama = llama
         tokens = self.tokenize(pinned, begin=True)
         self.pinned_tokens = len(tokens)
-        self.reserved_tokens = min(MAX_RESERVED_TOKENS, llama.n_ctx // 4)
-        self._capacity = llama.n_ctx - self.reserved_tokens - self.pinned_tokens
+        free = llama.n_ctx - spare_tokens
+        self.reserved_tokens = min(MAX_RESERVED_TOKENS, free // 4)
+        self._capacity = free - self.reserved_tokens - self.pinned_tokens
         least = 2 * llama.n_batch
         if self._capacity < least:
             needed = self.pinned_tokens + least
-            needed = min(needed + MAX_RESERVED_TOKENS, -(-4 * needed // 3))
+            needed = min(needed + MAX_RESERVED_TOKENS, -(-4 * needed // 3)) + spare_tokens
             raise UsageError("context", expected=f"at least {needed} tokens", got=str(llama.n_ctx))
         self._items: deque[Held] = deque()
         self._held_tokens = 0
@@ -153,7 +159,8 @@ class SceneMemory:
                 if all(isinstance(item, list) for item in batch):
                     self.run([token for item in batch for token in item], SCENE, self.end)
                 else:
-                    self._run_embeddings(np.concatenate([self._embed(item) for item in batch]))
+                    soft = np.concatenate([self._embed(item) for item in batch])
+                    self.run_soft(soft, SCENE, self.end)
             except EdgeAlmError:
                 self._llama.remove(SCENE, self.end)
                 raise
@@ -221,14 +228,15 @@ class SceneMemory:
             logits = rows[0] if last else None
         return logits
 
-    def _embed(self, item: Item) -> NDArray[np.float32]:
-        return self._llama.embeddings[item] if isinstance(item, list) else item
-
-    def _run_embeddings(self, soft: NDArray[np.float32]) -> None:
+    def run_soft(self, soft: NDArray[np.float32], sequence: int, start: int) -> None:
+        """Run soft tokens [n, n_embd] at consecutive positions, a native batch at a time."""
         for i in range(0, len(soft), self._llama.n_batch):
             part = soft[i : i + self._llama.n_batch]
-            start = self.end + i
-            self._llama.decode_embeddings(part, range(start, start + len(part)), SCENE)
+            at = start + i
+            self._llama.decode_embeddings(part, range(at, at + len(part)), sequence)
+
+    def _embed(self, item: Item) -> NDArray[np.float32]:
+        return self._llama.embeddings[item] if isinstance(item, list) else item
 
     @contextmanager
     def fork(

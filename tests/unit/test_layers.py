@@ -37,6 +37,7 @@ FILES: dict[str, set[str]] = {
     "reasoning/marks.py": set(),
     "reasoning/prompts.py": {"types"},
     "models/adapter_file.py": {"errors", "models.gguf_file"},
+    "models/mmproj_file.py": {"errors", "models.gguf_file"},
     "models/projector_file.py": {"errors", "models.files"},
 }
 """What is pure, or reads a header only, may import no more than this."""
@@ -76,14 +77,17 @@ EXPORT: dict[str, set[str]] = {
         *("questions", "contrasts", "recordings", "trees", "lessons"),
         *("settings", "hearing_model", "runs", "align"),
     },
-    "adapter": set(),
+    "converter": set(),
+    "adapter": {"converter"},
     "bundle": {"hearing_model", "runs", "adapter"},
     "source": set(),
     "parity": set(),
     "graph": set(),
     "towers": set(),
     "encoder": {"graph", "parity", "source", "thresholds", "towers"},
-    "__main__": {"encoder"},
+    "language_model": {"adapter", "converter", "source"},
+    "native": set(),
+    "__main__": {"encoder", "language_model", "native"},
 }
 """What each module of ``export`` may import of it."""
 
@@ -102,7 +106,7 @@ TRAINING = {"torch", "transformers", "peft", "accelerate", "gguf", "optimum", "o
 """The extra ``export``."""
 TORCH = {
     f"export/{name}.py"
-    for name in ("ablations", "align", "encoder", "graph", "hearing_model", "runs", "towers")
+    for name in ("ablations", "align", "encoder", "graph", "hearing_model", "language_model", "runs", "towers")
 }
 """What is of no use without torch, and says so when it is imported."""
 

@@ -12,7 +12,8 @@ from safetensors.numpy import save_file
 
 from edge_alm.errors import DownloadError, ModelBrokenError, UsageError
 from edge_alm.models.gguf_file import check_gguf
-from export.adapter import find_converter, to_gguf
+from export.adapter import to_gguf
+from export.converter import find_converter
 
 HEADS, KV_HEADS, HEAD_SIZE, WIDTH, RANK = 4, 2, 8, 32, 2
 BASE = {

@@ -21,8 +21,8 @@ from edge_alm.models.files import sha256_file
 from edge_alm.models.projector_file import ProjectorInfo, check_projector
 from edge_alm.reasoning.projector import Projector
 from edge_alm.reasoning.prompts import SCENE_FORMAT
-from export.adapter import find_converter
 from export.bundle import ADAPTER, ENCODER, PROJECTOR, define, entry, training_of, write_definition
+from export.converter import find_converter
 
 RANK, ALPHA, HIDDEN = 4, 8, 16
 

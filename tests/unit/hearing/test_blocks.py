@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_alm.hearing.blocks import BlockCutter, History
+from edge_alm.hearing.blocks import BlockCutter, History, RecentAudio
 from edge_alm.types import Frame
 
 
@@ -49,3 +49,24 @@ def test_history_reads_what_it_remembers(start: int, length: int) -> None:
         history.push(ramp(at, 4).samples)
     wanted = [s for s in range(start, start + length) if 20 <= s < 32]
     assert history.read(start, start + length).tolist() == wanted
+
+
+@given(
+    lengths=st.lists(st.tuples(st.integers(0, 50), st.integers(1, 50)), min_size=1, max_size=20),
+    kept=st.integers(1, 100),
+    since=st.integers(0, 500),
+)
+def test_recent_audio_is_the_end_of_the_stream(
+    lengths: list[tuple[int, int]], kept: int, since: int
+) -> None:
+    recent = RecentAudio(kept)
+    stream = np.zeros(0, dtype=np.float32)
+    for gap, length in lengths:
+        samples = np.arange(1, length + 1, dtype=np.float32)
+        stream = np.concatenate((stream, np.zeros(gap, np.float32)))
+        recent.push(Frame(len(stream), samples))
+        stream = np.concatenate((stream, samples))
+    start = max(since, lengths[0][0], len(stream) - kept)
+    np.testing.assert_array_equal(recent.read(since), stream[start:])
+    recent.reset()
+    assert len(recent.read()) == 0
