@@ -68,6 +68,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="python -m export", description="Bring a model to the device.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_encoder(commands)
+    _add_whisper(commands)
     _add_llm(commands)
     _add_adapter(commands)
     _add_native(commands)
@@ -133,11 +134,39 @@ def _run_encoder(args: argparse.Namespace) -> None:
     made = export_encoder(args.model, args.out, options)
     graph = made.manifest.graphs["audio"]
     size_mb = sum(file.bytes for file in made.manifest.files.values()) / 1e6
-    parity = made.manifest.parity
     print(f"{args.out}: {made.manifest.architecture}, opset {graph.opset}, {size_mb:.1f} MB")
     print(f"outputs: {', '.join(f'{k} {list(v.shape)}' for k, v in graph.outputs.items())}")
-    print(f"parity: {parity['max_difference']:.2g} at most over {parity['checks']} checks")
+    _tell_parity(made.manifest)
     print(f"a window takes {made.window_ms:.0f} ms here; a live ear has 480 ms for each")
+
+
+def _add_whisper(commands: argparse._SubParsersAction[_Parser]) -> None:
+    parser = commands.add_parser(
+        "whisper",
+        help="Whisper's encoder and decoder",
+        description="Two ONNX files: an encoder of any length, and a decoder with its cache.",
+    )
+    _add_common(parser)
+    parser.add_argument(
+        "--audio", type=Path, nargs="+", default=(), metavar="FILE", help="to check parity on"
+    )
+    parser.add_argument("--opset", type=int, default=17, help="of ONNX (default: 17)")
+    parser.set_defaults(run=_run_whisper)
+
+
+def _run_whisper(args: argparse.Namespace) -> None:
+    from export.whisper import export_whisper
+
+    audio = tuple(args.audio)
+    made = export_whisper(args.model, args.out, licence=args.licence, audio=audio, opset=args.opset)
+    size_mb = sum(file.bytes for file in made.files.values()) / 1e6
+    print(f"{args.out}: {made.architecture}, opset {args.opset}, {size_mb:.1f} MB")
+    _tell_parity(made)
+
+
+def _tell_parity(made: Manifest) -> None:
+    parity = made.parity
+    print(f"parity: {parity['max_difference']:.2g} at most over {parity['checks']} checks")
 
 
 def _add_llm(commands: argparse._SubParsersAction[_Parser]) -> None:

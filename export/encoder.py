@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from edge_alm.errors import UsageError
 from edge_alm.hearing.exported import ExportedEncoder
 from edge_alm.hearing.front_end import FrontEnd, read_front_end
-from edge_alm.hearing.onnx import open_session
 from edge_alm.models.files import fresh_folder
 from edge_alm.models.manifest import (
     ACTIVATIONS,
@@ -31,7 +30,7 @@ from edge_alm.models.manifest import (
 )
 from edge_alm.models.yamnet import EMBEDDING, SCORES
 from edge_alm.types import Samples
-from export.graph import OPSET, trace
+from export.graph import OPSET, runner, trace, write_golden
 from export.parity import GOLDEN_CLIP, LIMIT, Parity, read_clips, windows
 from export.source import Source, find_source, load_extractor, load_model, load_tokenizer
 from export.thresholds import NOT_EVENTS
@@ -143,7 +142,7 @@ def export_encoder(model: str, out: Path, options: EncoderOptions) -> Exported:
         parity = Parity(options.limit)
         _check_windows(parity, folder, tower, front_end, heard, pad=options.as_published)
         _check_published(parity, folder, tower, window_samples, clips)
-        graph = _write_golden(folder, GOLDEN, graph, {tower.input_name: features[:1]}, tower)
+        graph = write_golden(folder, GOLDEN, graph, tower, {tower.input_name: features[:1]})
         graphs = {AUDIO_GRAPH: graph}
         if source.kind == "clap":
             graphs[TEXT_GRAPH] = _export_text(parity, folder, source, network, options)
@@ -252,26 +251,28 @@ def _check_windows(
     pad: bool,
 ) -> None:
     """As the runtime hears: window by window; then all of them as a batch; then half a window."""
-    run = _runner(folder / NETWORK, tower.input_name)
+    run = runner(folder / NETWORK)
     inputs = [front_end(window) for window in heard]
     for window, features in zip(heard, inputs, strict=True):
-        parity.compare(_torch(tower, tower.features(window, pad=pad)), run(features))
+        parity.compare(
+            _torch(tower, tower.features(window, pad=pad)), run({tower.input_name: features})
+        )
     batch = np.concatenate(inputs)
-    parity.compare(_torch(tower, batch), run(batch))
+    parity.compare(_torch(tower, batch), run({tower.input_name: batch}))
     shorter = np.ascontiguousarray(batch[:1, : batch.shape[1] // 2 + 1])
-    parity.compare(_torch(tower, shorter), run(shorter))
+    parity.compare(_torch(tower, shorter), run({tower.input_name: shorter}))
 
 
 def _check_published(
     parity: Parity, folder: Path, tower: Any, window_samples: int, clips: Sequence[Samples]
 ) -> None:
     """As transformers' own code hears, at the network's own length where it has one."""
-    run = _runner(folder / NETWORK, tower.input_name)
+    run = runner(folder / NETWORK)
     longest = round(tower.native_s * tower.rate_hz) if tower.native_s else window_samples
     front_end = read_front_end(folder, tower.front_end(pad=True).settings)
     for clip in clips:
         samples = clip[:longest]
-        parity.compare(tower.published(samples), run(front_end(samples)))
+        parity.compare(tower.published(samples), run({tower.input_name: front_end(samples)}))
 
 
 def _export_text(
@@ -286,42 +287,20 @@ def _export_text(
     free = {0: "batch", 1: "tokens"}
     axes = {"input_ids": free, "attention_mask": free, EMBEDDING: {0: "batch"}}
     graph = trace(tower, inputs, axes, folder / TEXT_NETWORK, opset=options.opset)
-    session = open_session(folder / TEXT_NETWORK)
+    run = runner(folder / TEXT_NETWORK)
     shorter = tokenizer(texts[:1], return_tensors="pt")
     for item in (tokens, shorter):
         arrays = {name: item[name].numpy() for name in inputs}
         expected = {name: value.numpy() for name, value in tower(**dict(item)).items()}
-        got = session.run([EMBEDDING], arrays)
-        parity.compare(expected, {EMBEDDING: got[0]})
+        parity.compare(expected, run(arrays))
     tokenizer.backend_tokenizer.save(str(folder / TOKENIZER))
     arrays = {name: value.numpy() for name, value in inputs.items()}
-    return _write_golden(folder, TEXT_GOLDEN, graph, arrays, tower)
-
-
-def _runner(path: Path, input_name: str) -> Any:
-    session = open_session(path)
-    names = [output.name for output in session.get_outputs()]
-
-    def run(features: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
-        return dict(zip(names, session.run(names, {input_name: features}), strict=True))
-
-    return run
+    return write_golden(folder, TEXT_GOLDEN, graph, tower, arrays)
 
 
 def _torch(tower: Any, features: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
     found = tower(torch.from_numpy(np.ascontiguousarray(features)))
     return {name: value.numpy() for name, value in found.items()}
-
-
-def _write_golden(
-    folder: Path, name: str, graph: Graph, inputs: dict[str, NDArray[Any]], tower: Any
-) -> Graph:
-    """An input and what torch makes of it."""
-    found = tower(**{key: torch.from_numpy(value) for key, value in inputs.items()})
-    outputs = {key: value.numpy() for key, value in found.items()}
-    arrays: dict[str, Any] = {**inputs, **outputs}
-    np.savez(folder / name, **arrays)
-    return Graph(graph.file, graph.opset, graph.inputs, graph.outputs, name)
 
 
 def _write_labels(folder: Path, labels: Sequence[str], threshold: float) -> None:

@@ -1,4 +1,4 @@
-"""From a module of torch to an ONNX file with free axes, through optimum.
+"""From a module of torch to an ONNX file with free axes, through optimum; and how to run it.
 
 Where optimum knows the architecture its configuration is the base, with the patches that make it
 traceable; CLAP, which it does not know, is traced by the same exporter of torch without any.
@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from edge_alm.models.manifest import OPSET_DOMAIN, Graph, Tensor
+from edge_alm.hearing.onnx import open_session
+from edge_alm.models.manifest import OPSET_DOMAIN, Arrays, Graph, Tensor
 from edge_alm.models.onnx_file import check_onnx
 
 OPSET = 17
@@ -55,6 +59,28 @@ def trace(
         {name: _tensor(value, axes.get(name, {})) for name, value in example.items()},
         {name: _tensor(value, axes.get(name, {})) for name, value in outputs.items()},
     )
+
+
+def write_golden(
+    folder: Path, name: str, graph: Graph, module: Any, inputs: Mapping[str, NDArray[Any]]
+) -> Graph:
+    """Write an input and what torch makes of it; returns the graph that names the file."""
+    with torch.no_grad():
+        found = module(**{key: torch.from_numpy(value) for key, value in inputs.items()})
+    arrays: dict[str, Any] = {**inputs, **{key: value.numpy() for key, value in found.items()}}
+    np.savez(folder / name, **arrays)
+    return replace(graph, golden=name)
+
+
+def runner(path: Path) -> Callable[[Mapping[str, NDArray[Any]]], Arrays]:
+    """The file as a function from inputs to outputs, by name."""
+    session = open_session(path)
+    names = [output.name for output in session.get_outputs()]
+
+    def run(inputs: Mapping[str, NDArray[Any]]) -> Arrays:
+        return dict(zip(names, session.run(names, dict(inputs)), strict=True))
+
+    return run
 
 
 def _config(module: Any, example: Mapping[str, torch.Tensor], outputs: Axes, axes: Axes) -> Any:

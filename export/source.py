@@ -41,16 +41,9 @@ class Source:
 
     def licence(self) -> str:
         """What the model's card says, or :data:`UNKNOWN`."""
-        from transformers.utils import cached_file
-
+        card = cached_file(self.model, "README.md")
         try:
-            card = cached_file(
-                self.model,
-                "README.md",
-                _raise_exceptions_for_missing_entries=False,
-                _raise_exceptions_for_connection_errors=False,
-            )
-            text = Path(card).read_text(encoding="utf-8") if card else ""
+            text = card.read_text(encoding="utf-8") if card else ""
         except (OSError, ValueError):
             return UNKNOWN
         head = text.split("---")[1] if text.startswith("---") else ""
@@ -67,6 +60,17 @@ class Source:
             "weights": {path.name: sha256_file(path) for path in weights},
             **more,
         }
+
+
+def cached_file(model: str, name: str) -> Path | None:
+    """A file of a model, fetched where it comes from the hub; None where it has none."""
+    from transformers.utils import cached_file as find
+
+    try:
+        found = find(model, name, _raise_exceptions_for_missing_entries=False)
+    except (OSError, ValueError):
+        return None
+    return Path(found) if found else None
 
 
 def packages(names: Sequence[str]) -> dict[str, str]:

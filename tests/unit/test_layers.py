@@ -87,7 +87,8 @@ EXPORT: dict[str, set[str]] = {
     "encoder": {"graph", "parity", "source", "thresholds", "towers"},
     "language_model": {"adapter", "converter", "source"},
     "native": set(),
-    "__main__": {"encoder", "language_model", "native"},
+    "whisper": {"graph", "parity", "source", "towers"},
+    "__main__": {"encoder", "language_model", "native", "whisper"},
 }
 """What each module of ``export`` may import of it."""
 
@@ -106,7 +107,7 @@ TRAINING = {"torch", "transformers", "peft", "accelerate", "gguf", "optimum", "o
 """The extra ``export``."""
 TORCH = {
     f"export/{name}.py"
-    for name in ("ablations", "align", "encoder", "graph", "hearing_model", "language_model", "runs", "towers")
+    for name in ("ablations", "align", "encoder", "graph", "hearing_model", "language_model", "runs", "towers", "whisper")
 }
 """What is of no use without torch, and says so when it is imported."""
 
