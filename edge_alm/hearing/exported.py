@@ -9,8 +9,14 @@ from numpy.typing import NDArray
 
 from edge_alm.errors import ModelBrokenError
 from edge_alm.hearing.audioset import read_labels
-from edge_alm.hearing.encoder import Encoder, WindowEncoder, Yamnet
-from edge_alm.hearing.front_end import read_front_end
+from edge_alm.hearing.encoder import HOP_SAMPLES, Encoder, WindowEncoder, Yamnet
+from edge_alm.hearing.front_end import (
+    FrontEnd,
+    LogMel,
+    SlidingLogMel,
+    Waveform,
+    read_front_end,
+)
 from edge_alm.models.bundle import Bundle
 from edge_alm.models.manifest import AUDIO_GRAPH, read_manifest
 from edge_alm.models.yamnet import EMBEDDING, SCORES
@@ -49,7 +55,7 @@ class ExportedEncoder:
         self._wanted = manifest.window_samples or self._rate_hz
         self.window_samples = -(-self._wanted * SAMPLE_RATE_HZ // self._rate_hz)
         self._activation = manifest.activation
-        self._front_end = read_front_end(folder, manifest.front_end)
+        self._front_end: FrontEnd = _sliding(read_front_end(folder, manifest.front_end))
         self._session = open_session(folder / graph.file)
         (self._input,) = graph.inputs
         self._outputs = [name for name in (EMBEDDING, SCORES) if name in graph.outputs]
@@ -93,6 +99,13 @@ def make_encoder(bundle: Bundle) -> Encoder | WindowEncoder:
     if bundle.exported is not None:
         return ExportedEncoder(bundle.exported)
     return Yamnet(bundle.encoder, bundle.labels)
+
+
+def _sliding(front_end: Waveform | LogMel) -> FrontEnd:
+    """What costs less where every window overlaps the one before, if there is such a thing."""
+    if isinstance(front_end, LogMel) and SlidingLogMel.fits(front_end.settings, HOP_SAMPLES):
+        return SlidingLogMel(front_end, HOP_SAMPLES)
+    return front_end
 
 
 def _probabilities(logits: NDArray[np.float32], activation: str) -> NDArray[np.float32]:

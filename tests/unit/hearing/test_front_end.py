@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_alm.errors import ModelBrokenError
-from edge_alm.hearing.front_end import LogMelSettings, Waveform, read_front_end
+from edge_alm.hearing.front_end import LogMelSettings, SlidingLogMel, Waveform, read_front_end
 
 SETTINGS = LogMelSettings(
     arrays="arrays.npz", frame_samples=400, hop_samples=160, fft_size=512, centred=False,
@@ -57,6 +57,23 @@ def test_short_audio_is_filled_and_long_audio_cut(tmp_path: Path) -> None:
     frames = make(tmp_path, fill_frames=30)(noise(720))
     assert frames.shape == (1, 30, 8)
     assert not frames[0, 3:].any()
+
+
+@given(hops=st.lists(st.booleans(), min_size=1, max_size=6), extra=st.integers(0, 500))
+def test_a_window_that_moves_on_gives_the_same_frames(
+    hops: list[bool], extra: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    log_mel = make(tmp_path_factory.getbasetemp(), peak_range=8.0, fill_frames=12)
+    step, n = 320, 1000 + extra
+    sliding = SlidingLogMel(log_mel, step)
+    assert SlidingLogMel.fits(SETTINGS, step)
+    assert not SlidingLogMel.fits(SETTINGS, 100)
+    assert not SlidingLogMel.fits(replace(SETTINGS, centred=True), step)
+    stream, at = noise(n + 6 * 2 * step), 0
+    for skips in hops:
+        window = stream[at : at + n]
+        np.testing.assert_allclose(sliding(window), log_mel(window), rtol=1e-6)
+        at += 2 * step if skips else step
 
 
 def test_nothing_is_further_below_the_peak_than_its_range(tmp_path: Path) -> None:
