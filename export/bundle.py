@@ -24,12 +24,15 @@ import edge_alm
 from edge_alm.errors import EdgeAlmError, UsageError
 from edge_alm.models.bundle import DEFINITION, load_bundle
 from edge_alm.models.files import sha256_file
+from edge_alm.models.manifest import MANIFEST
 from edge_alm.reasoning.prompts import SCENE_FORMAT
 from export.adapter import to_gguf
 from export.hearing_model import HearingModel
 from export.runs import load_run
 
 ENCODER, PROJECTOR, ADAPTER = "encoder.onnx", "projector.npz", "adapter.gguf"
+EXPORTED = "encoder"
+"""The folder of an exported encoder."""
 QUESTION = "What do you hear?"
 TOLERANCE = 0.05
 """Of a golden probability. llama.cpp's kernels differ from CPU to CPU in the last bits of the
@@ -37,9 +40,12 @@ activations that it rounds to 8 bits."""
 
 
 def write_parts(model: HearingModel, base: Path, encoder: Path, out: Path) -> None:
-    """Write encoder, projector and adapter into the folder ``out``."""
+    """Write encoder (a file or an exported folder), projector and adapter into ``out``."""
     out.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(encoder, out / ENCODER)
+    if encoder.is_dir():
+        shutil.copytree(encoder, out / EXPORTED, dirs_exist_ok=True)
+    else:
+        shutil.copyfile(encoder, out / ENCODER)
     arrays: dict[str, Any] = {
         name: array.astype(np.float16) for name, array in model.projector.arrays().items()
     }
@@ -63,8 +69,10 @@ def training_of(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def define(base: Mapping[str, Any], out: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The definition of the bundle in ``out``: ``base`` with the files that lie there."""
-    own = {"encoder": ENCODER, "projector": PROJECTOR, "adapter": ADAPTER}
-    entries = {role: entry(out / name) for role, name in own.items()}
+    exported = f"{EXPORTED}/{MANIFEST}"
+    encoder = exported if (out / exported).exists() else ENCODER
+    own = {"encoder": encoder, "projector": PROJECTOR, "adapter": ADAPTER}
+    entries = {role: {**entry(out / name), "file": name} for role, name in own.items()}
     return {**base, **entries, "scene_format": SCENE_FORMAT, **settings}
 
 
@@ -100,7 +108,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m export.bundle")
     parser.add_argument("--run", type=Path, required=True, help="folder of export.align")
     parser.add_argument("--model", type=Path, required=True, help="the GGUF file it was run on")
-    parser.add_argument("--encoder", type=Path, required=True, help="of quantize.encoder")
+    parser.add_argument("--encoder", type=Path, required=True, help="a file, or an exported folder")
     parser.add_argument("--base", type=Path, required=True, help="bundle.json for all else")
     parser.add_argument("--about", type=Path, required=True, help="JSON: sources, data, results")
     parser.add_argument("--prior-weight", type=float, default=0.0)

@@ -27,7 +27,8 @@ from numpy.typing import NDArray
 from edge_alm.audio.source import open_source
 from edge_alm.errors import EdgeAlmError, UsageError
 from edge_alm.hearing.audioset import Ontology, ontology
-from edge_alm.hearing.encoder import HOP_SAMPLES, HopEncoder, Yamnet
+from edge_alm.hearing.encoder import HOP_SAMPLES, HopEncoder
+from edge_alm.hearing.exported import make_encoder
 from edge_alm.hearing.logmel import LogMel
 from edge_alm.hearing.watch import NameMatcher
 from edge_alm.models.bundle import load_bundle
@@ -108,9 +109,10 @@ def main() -> None:
     parser.add_argument("--esc10", type=Path, required=True)
     parser.add_argument("--sounds", type=Path)
     parser.add_argument("--root", type=Path)
+    parser.add_argument("--encoder", type=Path, metavar="DIR", help="an exported one")
     args = parser.parse_args()
-    bundle = load_bundle(language_model=False, transcriber=False)
-    network = Yamnet(bundle.encoder, bundle.labels)
+    bundle = load_bundle(language_model=False, transcriber=False, encoder=args.encoder)
+    network = make_encoder(bundle)
     encoder, matcher = HopEncoder(network, LogMel()), NameMatcher(network.labels)
     scores, allowed = [], []
     for label, path in read_clips(args.esc10, args.sounds, args.root):

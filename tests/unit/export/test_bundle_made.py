@@ -106,6 +106,15 @@ def test_the_adapter_holds_the_trained_matrices(hearing: Any, written: Path) -> 
     assert math.isclose(float(alpha), ALPHA)
 
 
+def test_an_exported_encoder_is_named_by_its_manifest(tmp_path: Path) -> None:
+    for name in ("encoder/manifest.json", PROJECTOR, ADAPTER):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(f"this is {name}")
+    definition = define({}, tmp_path, {})
+    digest = sha256(b"this is encoder/manifest.json").hexdigest()
+    assert definition["encoder"] == {"file": "encoder/manifest.json", "sha256": digest}
+
+
 def test_the_definition_names_every_file_with_its_hash(tmp_path: Path) -> None:
     for name in (ENCODER, PROJECTOR, ADAPTER):
         (tmp_path / name).write_text(f"this is {name}")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from edge_alm.errors import ModelBrokenError, ModelMissingError, UsageError
 from edge_alm.models import store
 from edge_alm.models.bundle import SCENE_FORMAT, about_bundle, load_bundle, shipped_bundles
 from edge_alm.models.catalog import DEFAULT_BUNDLE
+from edge_alm.models.manifest import Graph, Manifest, Tensor, write_manifest
+from edge_alm.models.onnx_file import check_onnx
 from edge_alm.reasoning import prompts
 
 LM_TENSORS = (
@@ -299,3 +302,59 @@ def test_what_is_no_definition_is_the_users_mistake(tmp_path: Path, text: str) -
 def test_an_unknown_bundle_is_the_users_mistake() -> None:
     with pytest.raises(UsageError, match="default"):
         load_bundle("nix")
+
+
+def export(folder: Path, width: int = 1024, kind: str = "encoder") -> Path:
+    """An exported encoder, as far as headers go."""
+    folder.mkdir()
+    (folder / "net.onnx").write_bytes(encoder_onnx(width))
+    (folder / "labels.csv").write_text("index,mid,display_name\n0,,Dog\n")
+    tensor = Tensor("float32", (1, width))
+    graph = Graph("net.onnx", 17, {"audio": tensor}, {"embedding": tensor})
+    found = check_onnx(folder / "net.onnx").opsets["ai.onnx"]
+    graph = replace(graph, opset=found)
+    manifest = Manifest(kind, "e", "made", (), "MIT", graphs={"audio": graph}, labels="labels.csv")
+    write_manifest(folder, manifest)
+    return folder
+
+
+def test_an_exported_encoder_brings_its_own_labels(tmp_path: Path) -> None:
+    folder = write_bundle(tmp_path)
+    given = export(tmp_path / "given")
+    bundle = load_bundle(folder, transcriber=False, encoder=given)
+    assert (bundle.exported, bundle.encoder) == (given, given / "net.onnx")
+    assert (bundle.labels, bundle.thresholds) == (given / "labels.csv", None)
+    assert load_bundle(folder, transcriber=False).exported is None
+    inside = write_bundle(tmp_path, encoder=own(tmp_path, "given/manifest.json"))
+    assert load_bundle(inside, transcriber=False).exported == given
+    (given / "labels.csv").write_text("index,mid,display_name\n0,,Cat\n")
+    with pytest.raises(ModelBrokenError, match=r"labels\.csv: expected SHA-256"):
+        load_bundle(inside, transcriber=False)
+
+
+def test_an_exported_folder_of_another_kind_or_width_is_refused(tmp_path: Path) -> None:
+    folder = write_bundle(tmp_path)
+    for made, word in (
+        (export(tmp_path / "speech", kind="speech"), "an encoder that gives"),
+        (export(tmp_path / "narrow", width=8), "inputs"),
+    ):
+        with pytest.raises(ModelBrokenError, match=word):
+            load_bundle(folder, transcriber=False, encoder=made)
+    with pytest.raises(ModelMissingError):
+        load_bundle(folder, transcriber=False, encoder=tmp_path / "none")
+
+
+def test_an_audio_projector_must_be_of_the_models_width(tmp_path: Path) -> None:
+    keys = {"general.architecture": "clip", "clip.audio.projection_dim": 32}
+    for name, change, word in (
+        ("deaf.gguf", {}, "without one"),
+        ("text.gguf", {"general.architecture": "llama"}, "one of llama"),
+    ):
+        content = gguf_file(keys | change, [("x", (32,), 0, 0)], data_bytes=128)
+        (tmp_path / name).write_bytes(content)
+        folder = write_bundle(tmp_path, audio_projector=own(tmp_path, name))
+        with pytest.raises(ModelBrokenError, match=word):
+            load_bundle(folder, transcriber=False)
+        assert load_bundle(folder, transcriber=False, language_model=False).name == "test"
+    with pytest.raises(UsageError, match="audio_window_s"):
+        load_bundle(write_bundle(tmp_path, audio_window_s=0), transcriber=False)
