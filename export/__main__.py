@@ -7,6 +7,7 @@ refused result; 130 and 143 when stopped. Errors are one line, and leave no half
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import signal
 import sys
@@ -38,8 +39,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = make_parser().parse_args(arguments)
     run: Callable[[argparse.Namespace], None] = args.run
     before = signal.signal(signal.SIGTERM, _terminate)
-    # What is exported is on this machine, or is fetched from the hub by transformers itself.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    # It tells of every try for half a minute; what came of them is told below.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    if args.command in ("encoder", "llm", "whisper") and not Path(args.model).exists():
+        print(f"export: {args.model}: no such folder here; asking the hub", file=sys.stderr)
     try:
         run(args)
         return 0

@@ -130,7 +130,8 @@ def _write_shapes(path: Path, values: Mapping[str, torch.Tensor], axes: Axes) ->
     """Name the free axes and write down the size of all others."""
     import onnx
 
-    model = onnx.load(path)
+    # Weights beyond 2 GB lie beside the file and stay there.
+    model = onnx.load(path, load_external_data=False)
     for value in (*model.graph.input, *model.graph.output):
         shape = value.type.tensor_type.shape
         del shape.dim[:]

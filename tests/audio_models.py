@@ -111,6 +111,9 @@ MAKERS: dict[str, Callable[[Path], Path]] = {
         folder, "Wav2Vec2", "ForCTC", do_stable_layer_norm=True, feat_extract_norm="layer"
     ),
     "wav2vec2-conformer": lambda folder: save_waveform(folder, "Wav2Vec2Conformer"),
+    "wav2vec2-conformer-rotary": lambda folder: save_waveform(
+        folder, "Wav2Vec2Conformer", position_embeddings_type="rotary"
+    ),
     "wavlm": lambda folder: save_waveform(folder, "WavLM"),
     "whisper": save_whisper,
     "whisper-classifier": lambda folder: save_whisper(

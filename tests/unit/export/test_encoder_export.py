@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +92,37 @@ def test_the_published_length_can_be_kept(ast: Path, tmp_path: Path) -> None:
     heard = ExportedEncoder(tmp_path / "made")
     scores, _ = heard.hear(np.zeros(heard.window_samples, np.float32))
     assert scores.shape == (3,)
+
+
+def test_weights_may_lie_beside_the_network(
+    ast: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As those of a model over 2 GB have to."""
+    monkeypatch.setenv("FORCE_ONNX_EXTERNAL_DATA", "1")
+    made = export_encoder(str(ast), tmp_path / "made", EncoderOptions()).manifest
+    assert made.files["encoder.onnx"].bytes < made.files["encoder.onnx_data"].bytes
+    assert ExportedEncoder(tmp_path / "made").labels == tuple(CLASSES.values())
+    data = tmp_path / "made" / "encoder.onnx_data"
+    data.write_bytes(data.read_bytes()[:-4])
+    with pytest.raises(ModelBrokenError, match=r"encoder\.onnx_data"):
+        load_manifest(tmp_path / "made")
+
+
+def test_stopped_by_a_signal_it_leaves_nothing(ast: Path, tmp_path: Path) -> None:
+    root = Path(__file__).resolve().parents[3]
+    command = [sys.executable, "-m", "export", "encoder", "--model", str(ast), "--out", "made"]
+    environment = {"PYTHONPATH": str(root), "PATH": "", "HOME": str(tmp_path / "home")}
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
+    )
+    until_s = time.monotonic() + 120.0
+    while not list(tmp_path.glob(".made-*")) and time.monotonic() < until_s:
+        time.sleep(0.01)
+    process.terminate()
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 143, told
+    assert told == "export: stopped; nothing was written\n"
+    assert [path for path in tmp_path.iterdir() if path.name != "home"] == []
 
 
 def test_texts_become_classes_of_clap(tmp_path: Path) -> None:
