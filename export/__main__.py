@@ -1,7 +1,7 @@
 """``python -m export``: models to the form that runs on the device.
 
-Exit status as the command ``edge-alm``: 0 done; 2 the user's mistake or something missing; 3 a
-refused result; 130 and 143 when stopped. Errors are one line, and leave no half file behind.
+Exit status as the command ``edge-alm``: 0 done; 1 a bug; 2 the user's mistake or something missing;
+3 a refused result; 130 and 143 when stopped. Errors are one line, and leave no half file behind.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from typing import NoReturn
 from edge_alm.errors import EdgeAlmError, RefusedError, missing_extra
 from edge_alm.models.manifest import Manifest
 
-MISTAKE, REFUSED = 2, 3
+BUG, MISTAKE, REFUSED = 1, 2, 3
+DEBUG = "EDGE_ALM_DEBUG"
 INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 _MEMORY = ("not enough memory", "out of memory", "allocate memory", "bad_alloc", "bad allocation")
 
@@ -55,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _told(str(missing_extra("export", str(error.name or error), str(error))), MISTAKE)
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and not any(w in str(error) for w in _MEMORY):
-            raise
+            return _bug(error)
         return _told("memory: the model does not fit; use a machine with more", MISTAKE)
     except OSError as error:
         return _told(f"{error.filename or 'disk'}: {error.strerror or error}", MISTAKE)
@@ -63,6 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _told("stopped; nothing was written", INTERRUPTED)
     except _TerminatedError:
         return _told("stopped; nothing was written", TERMINATED)
+    except Exception as error:
+        return _bug(error)
     finally:
         signal.signal(signal.SIGTERM, before)
 
@@ -246,6 +249,17 @@ def _tell_gguf(args: argparse.Namespace, made: Manifest) -> None:
         f"parity: the same likeliest token after {parity['top1']:.0%} of {parity['prompts']} "
         f"prompts; logits differ by {parity['max_difference']:.2g} at most, "
         f"{parity['mean_difference']:.2g} on average, of a spread of {parity['spread']:.2g}"
+    )
+
+
+def _bug(error: Exception) -> int:
+    if os.environ.get(DEBUG):
+        raise error
+    words = " ".join(str(error).split())
+    return _told(
+        f"a bug: {type(error).__name__}: {words}; "
+        f"run again with {DEBUG}=1 and report what it prints",
+        BUG,
     )
 
 

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from edge_alm.errors import UsageError
 from edge_alm.hearing.onnx import open_session
 from edge_alm.models.manifest import OPSET_DOMAIN, Arrays, Graph, Tensor
 from edge_alm.models.onnx_file import check_onnx
@@ -43,6 +44,9 @@ def trace(
 
     Returns:
         What a manifest says of it.
+
+    Raises:
+        UsageError: it cannot be traced, or not to this opset.
     """
     with _quiet(), torch.no_grad():
         from optimum.exporters.onnx import export
@@ -50,7 +54,17 @@ def trace(
         outputs = module(**example)
         free = {name: dict(axes.get(name, {})) for name in outputs}
         config = _config(module, example, free, axes)
-        export(module, config, path, opset=opset, disable_dynamic_axes_fix=True)
+        try:
+            export(module, config, path, opset=opset, disable_dynamic_axes_fix=True)
+        except MemoryError:
+            raise
+        except Exception as error:  # the exporter raises whatever its parts do
+            words = " ".join(str(error).split())[:200]
+            raise UsageError(
+                f"{module.config.model_type}, opset {opset}",
+                expected="a network that torch can trace",
+                got=words or type(error).__name__,
+            ) from error
     _write_shapes(path, {**example, **outputs}, axes)
     info = check_onnx(path)
     return Graph(

@@ -33,6 +33,8 @@ class Source:
     """transformers' ``model_type``."""
     architectures: tuple[str, ...]
     """Names of transformers' classes that its makers used."""
+    revision: str | None = None
+    """Of the hub's repository; None for a folder."""
 
     @property
     def name(self) -> str:
@@ -52,11 +54,13 @@ class Source:
 
     def step(self, command: str, **more: Any) -> dict[str, Any]:
         """The entry of a manifest's ``produced_by``: what was made of what, by what."""
-        folder = Path(self.model)
+        config = cached_file(self.model, "config.json")
+        folder = config.parent if config else Path(self.model)
         weights = [path for pattern in _WEIGHTS for path in sorted(folder.glob(pattern))]
         return {
             "command": command,
             "packages": packages(_PACKAGES),
+            "revision": self.revision,
             "weights": {path.name: sha256_file(path) for path in weights},
             **more,
         }
@@ -106,7 +110,8 @@ def find_source(model: str, supported: Collection[str] = ()) -> Source:
             got=kind or "none",
         )
     architectures = config.get("architectures") or ()
-    return Source(model, kind, tuple(map(str, architectures)))
+    revision = config.get("_commit_hash")
+    return Source(model, kind, tuple(map(str, architectures)), revision)
 
 
 def load_model(source: Source, classes: Sequence[str]) -> Any:

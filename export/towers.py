@@ -94,9 +94,21 @@ def make_tower(model: Any, extractor: Any, labels: Labels | None = None) -> Any:
         labels: for CLAP, texts to score audio against.
 
     Raises:
-        UsageError: an architecture that is not in :data:`SUPPORTED`.
+        UsageError: an architecture that is not in :data:`SUPPORTED`, or the feature extractor of
+            another.
     """
     kind = model.config.model_type
+    try:
+        return _make_tower(kind, model, extractor, labels)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"{kind} and its feature extractor",
+            expected="config.json and preprocessor_config.json of one model",
+            got=f"{type(extractor).__name__}: {error}",
+        ) from error
+
+
+def _make_tower(kind: str, model: Any, extractor: Any, labels: Labels | None) -> Any:
     if kind == "audio-spectrogram-transformer":
         return AstTower(model, extractor)
     if kind == "whisper":

@@ -66,6 +66,7 @@ class Writing(nn.Module):
         super().__init__()
         self.config = model.config
         self.trunk, self.head = model.model.decoder, model.proj_out
+        self.no_bias = torch.zeros(model.config.vocab_size)
 
     def forward(
         self, tokens: Tensor, keys: Tensor, values: Tensor, cross_keys: Tensor, cross_values: Tensor
@@ -89,7 +90,9 @@ class Writing(nn.Module):
             hidden = hidden + layer.fc2(layer.activation_fn(layer.fc1(normed)))
             new_keys.append(k)
             new_values.append(v)
-        logits = self.head(trunk.layer_norm(hidden))
+        # As one matrix product that transposes by itself: the embedding is stored once.
+        rows = trunk.layer_norm(hidden).flatten(0, 1)
+        logits = torch.addmm(self.no_bias, rows, self.head.weight.t()).view(*hidden.shape[:2], -1)
         return {
             LOGITS: logits,
             NEW_CACHE[0]: torch.stack(new_keys),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -177,11 +178,24 @@ def test_what_is_no_encoder_is_refused_in_a_line(ast: Path, tmp_path: Path) -> N
         EncoderOptions(threshold=1.0),
         EncoderOptions(labels=tmp_path / "labels.txt"),
         EncoderOptions(prompt="no place"),
+        EncoderOptions(opset=99),
         EncoderOptions(audio=(tmp_path / "none.wav",)),
     ):
         with pytest.raises(EdgeAlmError):
             export_encoder(str(ast), tmp_path / "out", wrong)
     assert not (tmp_path / "out").exists()
+
+
+def test_the_feature_extractor_of_another_model_is_refused(ast: Path, tmp_path: Path) -> None:
+    source = save_waveform(tmp_path / "hubert", "Hubert")
+    name = "preprocessor_config.json"
+    shutil.copytree(ast, tmp_path / "mixed")
+    shutil.copy(source / name, tmp_path / "mixed" / name)
+    with pytest.raises(UsageError, match="of one model, got Wav2Vec2FeatureExtractor"):
+        export_encoder(str(tmp_path / "mixed"), tmp_path / "out", EncoderOptions())
+    (tmp_path / "mixed" / name).unlink()
+    with pytest.raises(UsageError, match=name):
+        export_encoder(str(tmp_path / "mixed"), tmp_path / "out", EncoderOptions())
 
 
 def test_missing_weights_are_refused(tmp_path: Path) -> None:
@@ -215,6 +229,7 @@ def test_a_result_that_differs_leaves_nothing(
         (MemoryError(), 2),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), 2),
         (OSError(28, "No space left on device"), 2),
+        (ZeroDivisionError("two\nlines"), 1),
         (KeyboardInterrupt(), 130),
     ],
 )
