@@ -193,6 +193,15 @@ class HopEncoder:
         )
 
 
+def cut_patches(samples: Samples) -> NDArray[np.float32]:
+    """Every patch [n, PATCH_FRAMES, MEL_BANDS] that :class:`HopEncoder` makes of a whole stream."""
+    before, after = HOP_SAMPLES + OVERLAP_SAMPLES, -len(samples) % HOP_SAMPLES
+    audio = np.pad(np.asarray(samples, dtype=np.float32), (before, after))
+    log_mel = LogMel()
+    windows = np.lib.stride_tricks.sliding_window_view(audio, PATCH_SAMPLES)[::HOP_SAMPLES]
+    return np.stack([log_mel(window) for window in windows])
+
+
 @cache
 def _noise_variance() -> NDArray[np.float32]:
     """Variance over time of each band's log magnitude for white noise [MEL_BANDS]."""
