@@ -43,7 +43,7 @@ FILES: dict[str, set[str]] = {
 """What is pure, or reads a header only, may import no more than this."""
 
 WORKSHOP: dict[str, set[str]] = {
-    "quantize": {"edge_alm"},
+    "quantize": {"edge_alm", "export"},
     "export": {"edge_alm"},
     "ros_nodes": {"edge_alm"},
     "benchmarks": {"edge_alm", "export", "quantize"},
@@ -91,6 +91,28 @@ EXPORT: dict[str, set[str]] = {
     "__main__": {"encoder", "language_model", "native", "whisper"},
 }
 """What each module of ``export`` may import of it."""
+
+QUANTIZE: dict[str, set[str]] = {
+    "verdict": set(),
+    "sensitivity": set(),
+    "weights": set(),
+    "target": set(),
+    "timing": set(),
+    "agreement": set(),
+    "recordings": set(),
+    "scene_texts": set(),
+    "answers": set(),
+    "linear": {"weights"},
+    "static": set(),
+    "torch_graph": set(),
+    "importance": {"scene_texts"},
+    "llama_quantiser": set(),
+    "report": {"verdict"},
+    "encoders": {"agreement", "linear", "sensitivity", "static", "weights"},
+    "encoder_bench": {"agreement", "recordings", "timing", "verdict"},
+    "language_bench": {"answers", "scene_texts", "timing", "verdict"},
+}
+"""What each module of ``quantize`` may import of it, but for the commands, which may all."""
 
 HEAVY = {
     "torch",
@@ -199,6 +221,17 @@ def test_modules_of_export_point_downwards(path: Path) -> None:
     assert found <= EXPORT[path.stem]
 
 
+@pytest.mark.parametrize("path", files("quantize"), ids=name_of)
+def test_modules_of_quantize_point_downwards(path: Path) -> None:
+    found = {part_of(name) for name in of("quantize", imports(path, ROOT / "quantize"))}
+    if path.stem in QUANTIZE:
+        # `from quantize import linear` names the package itself, too.
+        assert found - {""} <= QUANTIZE[path.stem]
+    else:
+        commands = {"onnx_files", "gguf_files", "tflite_files", "sweep"}
+        assert path.stem in commands | {"__init__", "__main__"}
+
+
 @pytest.mark.parametrize("path", files(*WORKSHOP), ids=name_of)
 def test_only_training_needs_what_trains(path: Path) -> None:
     """The corpus, scenes and benchmarks work where the extra ``export`` is missing."""
@@ -222,7 +255,7 @@ def test_an_upward_import_is_seen(tmp_path: Path) -> None:
     assert parts == {"cli", "hearing", "runtime", "audio", "pipeline"}
 
 
-@pytest.mark.parametrize("table", [BELOW, EXPORT], ids=["edge_alm", "export"])
+@pytest.mark.parametrize("table", [BELOW, EXPORT, QUANTIZE], ids=["edge_alm", "export", "quantize"])
 def test_the_parts_are_in_order(table: dict[str, set[str]]) -> None:
     order = list(table)
     for part, below in table.items():
