@@ -89,7 +89,7 @@ class LlamaContext:
         check_gguf(model)
         if adapter is not None:
             check_gguf(adapter)
-        self._llama = llama = _import_llama()
+        self._llama = llama = import_llama()
         with contextlib.ExitStack() as building:
             self.model = _load_model(llama, model)
             """llama.cpp's handle, for libmtmd."""
@@ -124,7 +124,7 @@ class LlamaContext:
             """What a saved state depends on, besides the tokens."""
             self._resources = building.pop_all()
 
-    def _new_context(self, model: Path, n_ctx: int) -> Any:
+    def _context_params(self, n_ctx: int) -> Any:
         llama = self._llama
         params = llama.llama_context_default_params()
         params.n_ctx = n_ctx
@@ -137,7 +137,11 @@ class LlamaContext:
         # With flash attention a 24-token question over 4096 held tokens took 2.5 times as long
         # on one x86 core (0.82 s against 0.33 s), with a q8_0 cache three times.
         params.flash_attn_type = llama.LLAMA_FLASH_ATTN_TYPE_DISABLED
-        context = llama.llama_init_from_model(self.model, params)
+        return params
+
+    def _new_context(self, model: Path, n_ctx: int) -> Any:
+        params = self._context_params(n_ctx)
+        context = self._llama.llama_init_from_model(self.model, params)
         if not context:
             raise ModelBrokenError(
                 f"model {model.name}", expected=f"a context of {n_ctx} tokens", got=last_error()
@@ -355,7 +359,12 @@ def _siblings(folder: Path, cpu: int) -> str:
         return str(cpu)
 
 
-def _import_llama() -> Any:
+def import_llama() -> Any:
+    """llama.cpp's functions, its backends started and its log kept for :func:`last_error`.
+
+    Raises:
+        MissingExtraError: llama-cpp-python is not installed, or does not load.
+    """
     try:
         from llama_cpp import llama_cpp as llama
     except (ImportError, OSError, RuntimeError) as error:
@@ -370,7 +379,7 @@ def _import_llama() -> Any:
 
 def log_callback() -> Any:
     """Takes what a native library has to say; for libmtmd, which has a log of its own."""
-    _import_llama()
+    import_llama()
     return _log_callback
 
 
@@ -383,7 +392,7 @@ def open_model(path: Path) -> tuple[Any, Any, int]:
         MissingExtraError, ModelBrokenError: as :class:`LlamaContext`.
     """
     check_gguf(path)
-    llama = _import_llama()
+    llama = import_llama()
     model = _load_model(llama, path)
     return llama, model, int(llama.llama_model_n_embd(model))
 
