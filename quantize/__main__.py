@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from types import FrameType
 
 from edge_alm.errors import EdgeAlmError, RefusedError
-from quantize import gguf_files, onnx_files, sweep
+from quantize import gguf_files, onnx_files, sweep, tflite_files
 
 DEBUG = "EDGE_ALM_DEBUG"
 
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; its exit status."""
     parser = argparse.ArgumentParser(prog="python -m quantize", description=__doc__)
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (onnx_files, gguf_files, sweep):
+    for command in (onnx_files, gguf_files, tflite_files, sweep):
         command.add_parser(subparsers)
     words = sys.argv[1:] if arguments is None else arguments
     args = parser.parse_args(words)

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import helper
+from small_models import make_encoder, write_encoder
+
+from edge_alm.errors import UsageError
+from edge_alm.hearing.onnx import open_session
+from quantize.__main__ import main
+from quantize.torch_graph import to_torch
+
+DATA = Path(__file__).resolve().parents[2] / "data"
+HAS_CONVERTER = all(
+    importlib.util.find_spec(name) for name in ("litert_torch", "ai_edge_quantizer")
+)
+
+
+def convert(model: Path, out: Path) -> int:
+    words = ["tflite", model, "--out", out, "--esc10", "none"]
+    return main([str(word) for word in (*words, "--recordings", DATA / "doorbell.flac")])
+
+
+def test_torch_computes_the_same(tmp_path: Path) -> None:
+    path = write_encoder(tmp_path / "e.onnx")
+    patches = np.random.default_rng(0).standard_normal((3, 1, 96, 64)).astype(np.float32)
+    expected = open_session(path).run(["class_scores", "embedding"], {"audio": patches})
+    got = to_torch(onnx.load(path))(torch.from_numpy(patches))
+    for a, b in zip(expected, got, strict=True):
+        np.testing.assert_allclose(b.numpy(), a, rtol=1e-4, atol=1e-4)
+
+
+def test_other_operators_are_named() -> None:
+    model = make_encoder()
+    model.graph.node.append(helper.make_node("Softmax", ["class_scores"], ["share"]))
+    with pytest.raises(UsageError, match="Softmax"):
+        to_torch(model)
+
+
+@pytest.mark.skipif(HAS_CONVERTER, reason="it is installed")
+def test_a_missing_converter_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert convert(write_encoder(tmp_path / "e.onnx"), tmp_path / "e.tflite") == 2
+    assert "pip install litert-torch ai-edge-quantizer" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["e.onnx"]
+
+
+# No extra brings the converter (JAX, 0.6 GB), so that this runs where someone installed it.
+@pytest.mark.skipif(not HAS_CONVERTER, reason="litert-torch is not installed")
+@pytest.mark.filterwarnings("default")
+def test_an_encoder_for_litert(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("quantize.verdict.SLOWER", 100.0)
+    out = tmp_path / "out" / "e.tflite"
+    assert convert(write_encoder(tmp_path / "e.onnx"), out) == 0
+    assert out.read_bytes()[4:8] == b"TFL3"
+    assert not [path for path in out.parent.iterdir() if path.name.startswith(".")]
