@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal, TypeAlias
 
+from edge_alm.cli.tune import tune
 from edge_alm.errors import EdgeAlmError, ModelBrokenError, ModelMissingError, missing_extra
 from edge_alm.native import (
     Cpu,
@@ -68,11 +69,22 @@ def add_parser(subparsers: Any) -> None:
         "default model is not here; a missing extra or microphone is only noted.",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.add_argument(
+        "--tune",
+        action="store_true",
+        help="time the forms of the sound encoder here, and use the fastest from now on",
+    )
+    parser.add_argument(
+        "--bundle", default="default", metavar="NAME|DIR", help="with --tune (default: %(default)s)"
+    )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the report; 0 when nothing is broken, else 2."""
+    if args.tune:
+        tune(args.bundle, json_lines=args.json)
+        return 0
     cpu = this_cpu()
     checks = []
     if not args.json:
@@ -112,6 +124,7 @@ def all_checks(cpu: Cpu) -> Iterator[Check]:
         code = f"from edge_alm.cli.doctor import report_probe; report_probe({name!r})"
         yield judge(name, run_probe(code, TIMEOUT_S), cpu)
     yield from _check_models()
+    yield from _check_encoder()
 
 
 def judge(name: str, outcome: Outcome, cpu: Cpu) -> Check:
@@ -276,6 +289,21 @@ def _check_models() -> Iterator[Check]:
             yield Check(f"model {name}", "broken", str(error), mend=mend)
         else:
             yield Check(f"model {name}", "ok", str(folder))
+
+
+def _check_encoder() -> Iterator[Check]:
+    """Which form of the default bundle's encoder is in use, where it has more than one."""
+    from edge_alm.models.bundle import bundle_encoders, load_bundle
+
+    try:
+        own, *others = bundle_encoders()
+        used = load_bundle(language_model=False, transcriber=False).encoder
+    except EdgeAlmError:  # a missing model has been told above
+        return
+    if used != own:
+        yield Check("encoder", "ok", f"{used.name}, the fastest here")
+    elif others:
+        yield Check("encoder", "ok", f"{own.name}; edge-alm doctor --tune may find a faster form")
 
 
 def _best_ms(job: Callable[[], object], times: int = 5) -> float:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_alm.errors import ModelBrokenError, ModelMissingError, UsageError
-from edge_alm.models import store
+from edge_alm.models import store, tuning
 from edge_alm.models.adapter_file import check_adapter
 from edge_alm.models.catalog import BUNDLES, DEFAULT_BUNDLE, default_artefacts
 from edge_alm.models.ctranslate2_folder import check_ctranslate2
@@ -49,8 +49,18 @@ _CHECKS: dict[str, Callable[[Path], Any] | None] = {
 }
 """The roles, and what reads a file's header."""
 _REQUIRED = frozenset({"name", "vad", "encoder", "labels", "transcriber", "language_model"})
+_CHOICES = "encoder_choices"
+"""Other forms of the encoder: the one that is fastest on a machine stands in for it there."""
 _SETTINGS = frozenset(
-    {"audio_window_s", "context_tokens", "scene_format", "prior_weight", "golden", "about"}
+    {
+        "audio_window_s",
+        "context_tokens",
+        "scene_format",
+        "prior_weight",
+        "golden",
+        "about",
+        _CHOICES,
+    }
 )
 _KEYS = frozenset({"name", *_CHECKS}) | _SETTINGS
 _MAX_DEFINITION_BYTES = 1 << 16
@@ -82,7 +92,8 @@ class Bundle:
     vad: Path
     """Silero VAD, an ONNX file."""
     encoder: Path
-    """An ONNX file with the outputs ``class_scores`` and ``embedding``."""
+    """An ONNX file with the outputs ``class_scores`` and ``embedding``: the bundle's own, or the
+    one that was the fastest here (:mod:`edge_alm.models.tuning`)."""
     labels: Path
     """CSV with the columns index, mid, display_name: a row for each class score (of no meaning
     where an exported encoder gives none)."""
@@ -140,6 +151,9 @@ def load_bundle(
     """
     folder = _find_folder(name_or_dir)
     definition, sha256 = _read_definition(folder / DEFINITION)
+    choices = definition.get(_CHOICES, [])
+    if encoder is None and choices and (choice := tuning.chosen(sha256, len(choices))):
+        definition["encoder"] = choices[choice - 1]
     unwanted = set() if transcriber else {"transcriber"}
     if not language_model:
         unwanted |= {"language_model", "projector", "adapter", "audio_projector"}
@@ -180,6 +194,22 @@ def load_bundle(
         golden=_read_golden(folder, definition.get("golden")),
         exported=exported,
     )
+
+
+def bundle_encoders(name_or_dir: str | Path = "default") -> tuple[Path, ...]:
+    """The encoders of a bundle that do the same work: its own first.
+
+    Raises:
+        UsageError, ModelMissingError, ModelBrokenError: as :func:`load_bundle`.
+    """
+    folder = _find_folder(name_or_dir)
+    definition, _ = _read_definition(folder / DEFINITION)
+    entries = [definition["encoder"], *definition.get(_CHOICES, [])]
+    paths = tuple(_find_file(folder, "encoder", entry) for entry in entries)
+    for path in paths:
+        if path.name != MANIFEST:
+            check_onnx(path)
+    return paths
 
 
 def shipped_bundles() -> tuple[str, ...]:
@@ -301,6 +331,7 @@ def _read_definition(path: Path) -> tuple[dict[str, Any], str]:
     check("prior_weight", 1.0, lambda v: _is_number(v) and 0.0 <= v <= 1.0, "a number from 0 to 1")
     check("scene_format", None, lambda v: v is None or type(v) is int, "a whole number")
     check("about", {}, lambda v: isinstance(v, dict), "an object")
+    check(_CHOICES, [], lambda v: isinstance(v, list), "a list of files")
     trained = definition.get("projector") or definition.get("adapter")
     scene_format = definition.get("scene_format")
     if (trained or scene_format is not None) and scene_format != SCENE_FORMAT:
