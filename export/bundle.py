@@ -30,6 +30,7 @@ from export.adapter import to_gguf
 from export.hearing_model import HearingModel
 from export.runs import load_run
 
+CHOICES = "encoder_choices"
 ENCODER, PROJECTOR, ADAPTER = "encoder.onnx", "projector.npz", "adapter.gguf"
 EXPORTED = "encoder"
 """The folder of an exported encoder."""
@@ -73,7 +74,9 @@ def define(base: Mapping[str, Any], out: Path, settings: Mapping[str, Any]) -> d
     encoder = exported if (out / exported).exists() else ENCODER
     own = {"encoder": encoder, "projector": PROJECTOR, "adapter": ADAPTER}
     entries = {role: {**entry(out / name), "file": name} for role, name in own.items()}
-    return {**base, **entries, "scene_format": SCENE_FORMAT, **settings}
+    # Other forms of another encoder do not belong to this one.
+    kept = {key: value for key, value in base.items() if key != CHOICES}
+    return {**kept, **entries, "scene_format": SCENE_FORMAT, **settings}
 
 
 def entry(path: Path) -> dict[str, str]:
@@ -109,6 +112,9 @@ def main() -> None:
     parser.add_argument("--run", type=Path, required=True, help="folder of export.align")
     parser.add_argument("--model", type=Path, required=True, help="the GGUF file it was run on")
     parser.add_argument("--encoder", type=Path, required=True, help="a file, or an exported folder")
+    parser.add_argument(
+        "--choice", type=Path, action="append", default=[], help="another form of the encoder"
+    )
     parser.add_argument("--base", type=Path, required=True, help="bundle.json for all else")
     parser.add_argument("--about", type=Path, required=True, help="JSON: sources, data, results")
     parser.add_argument("--prior-weight", type=float, default=0.0)
@@ -124,8 +130,11 @@ def main() -> None:
         write_parts(run.model, args.model, args.encoder, args.out)
         clip = args.out / f"golden{args.golden.suffix}"
         shutil.copyfile(args.golden, clip)
+        for choice in args.choice:
+            shutil.copyfile(choice, args.out / choice.name)
         settings = {
             "name": args.out.name,
+            CHOICES: [entry(args.out / choice.name) for choice in args.choice],
             "prior_weight": args.prior_weight,
             "about": {**json.loads(args.about.read_text()), "training": training_of(run.config)},
         }

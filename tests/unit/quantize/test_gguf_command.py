@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import gguf
@@ -44,10 +45,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few texts and calls; a random model has nothing to lose, and no time to gain."""
-    bench, importance = LanguageBench.__init__, measure_importance
-    monkeypatch.setattr(LanguageBench, "__init__", lambda self, *args: bench(self, *args, texts=2))
+    monkeypatch.setattr("quantize.gguf_files.LanguageBench", partial(LanguageBench, texts=2))
     monkeypatch.setattr(
-        "quantize.gguf_files.measure_importance", lambda *args: importance(*args, texts=2)
+        "quantize.gguf_files.measure_importance", partial(measure_importance, texts=2)
     )
     monkeypatch.setattr("quantize.verdict.SLOWER", 100.0)
 
