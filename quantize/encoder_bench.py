@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_alm.errors import UsageError
 from edge_alm.hearing.audioset import ontology, read_labels
 from edge_alm.hearing.encoder import HopEncoder, Yamnet
 from edge_alm.hearing.gate import BLOCK_SAMPLES, SoundGate
@@ -25,6 +26,7 @@ from quantize.timing import encoder_peak_bytes, time_in_turn
 from quantize.verdict import Figures
 
 TIMED_CALLS = 300
+_PATCH = (1, 96, 64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,20 +89,29 @@ class EncoderBench:
         if self._class_map is None:
             return figures
         labels = read_labels(self._class_map)
-        esc10, n = None, len(self._recordings.labels)
-        if n:
-            esc10 = ten_class_accuracy(scores, self._recordings, labels)
-        invented = invented_a_minute(path, self._class_map)
+        esc10 = ten_class_accuracy(scores, self._recordings, labels)
+        n = len(self._recordings.labels) if esc10 is not None else 0
+        invented = None
+        if self._recordings.inputs[0][next(iter(self._recordings.inputs[0]))].shape[1:] == _PATCH:
+            invented = invented_a_minute(path, self._class_map)
         return replace(figures, esc10=esc10, esc10_n=n, invented=invented)
 
 
 def ten_class_accuracy(
     scores: NDArray[np.float32], recordings: Recordings, labels: tuple[str, ...]
-) -> float:
-    """Share of the clips whose label means the class with the highest score in any patch."""
+) -> float | None:
+    """Share of the clips whose label means the class with the highest score in any patch.
+
+    None where the clips have no labels, or the encoder no classes that they mean.
+    """
     matcher = NameMatcher(labels)
     classes = sorted(set(recordings.labels))
-    columns = [[labels.index(name) for name in matcher.labels(label)] for label in classes]
+    try:
+        columns = [[labels.index(name) for name in matcher.labels(label)] for label in classes]
+    except (UsageError, ValueError):
+        return None
+    if not classes:
+        return None
     right = 0
     for clip, label in enumerate(recordings.labels):
         highest = scores[recordings.owners == clip].max(axis=0)

@@ -52,8 +52,9 @@ class Layer:
     """Number of weights."""
 
 
-def find_layers(model: onnx.ModelProto, smallest: int = SMALLEST) -> list[Layer]:
-    """The linear layers with at least ``smallest`` weights, in the graph's order."""
+def find_layers(model: onnx.ModelProto, smallest: int | None = None) -> list[Layer]:
+    """The linear layers with at least ``smallest`` (:data:`SMALLEST`) weights, in their order."""
+    least = SMALLEST if smallest is None else smallest
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
     return [
         Layer(node.output[0], node.input[1], node.op_type, values)
@@ -62,7 +63,7 @@ def find_layers(model: onnx.ModelProto, smallest: int = SMALLEST) -> list[Layer]
         and (tensor := weights.get(node.input[1])) is not None
         and _is_linear(node, list(tensor.dims), weights)
         and tensor.data_type == 1
-        and (values := int(np.prod(tensor.dims))) >= smallest
+        and (values := int(np.prod(tensor.dims))) >= least
     ]
 
 

@@ -35,7 +35,15 @@ from quantize import answers
 from quantize.agreement import Inputs
 from quantize.encoder_bench import EncoderBench, Recordings
 from quantize.encoders import KINDS, Kind, quantise, read_model, write_model
-from quantize.recordings import choose_patches, evenly, read_all, read_clips
+from quantize.recordings import (
+    Cut,
+    choose_patches,
+    evenly,
+    exported_windows,
+    read_all,
+    read_clips,
+    yamnet_patches,
+)
 from quantize.report import Report, Row
 from quantize.target import fresh_file
 from quantize.verdict import Bounds, Figures, judge
@@ -45,6 +53,7 @@ RECORDINGS = Path(__file__).resolve().parent.parent / "tests" / "data"
 """What is compared on where ESC-10 is missing."""
 CALIBRATION_INPUTS = 200
 ABLATION_INPUTS = 96
+UNLABELLED_INPUTS = 400
 SCENES = 20
 _YAMNET = (1, 96, 64)
 
@@ -145,19 +154,42 @@ class Workshop:
     def __init__(self, source: Source, args: argparse.Namespace) -> None:
         self._source, self._args = source, args
         self._model = read_model(source.path)
-        self._name = _input_name(source.path)
+        cut = self._cut(source)
         self._calibration: Sequence[Inputs] = ()
         if args.calibrate is not None:
-            patches = choose_patches(args.calibrate, CALIBRATION_INPUTS)
+            patches = choose_patches(args.calibrate, CALIBRATION_INPUTS, cut)
             self._calibration = self._inputs(patches)
         clips = read_clips(args.esc10)
-        patches, owners = read_all(clips) if clips else _without_labels(args.recordings)
+        patches, owners = (
+            read_all(clips, cut)
+            if clips
+            else (choose_patches(args.recordings, UNLABELLED_INPUTS, cut), np.zeros(0, np.int64))
+        )
         labels = tuple(clip.label for clip in clips)
         self.recordings = Recordings(self._inputs(patches), owners, labels)
         """What the encoders are compared on."""
         self.class_map = _class_map(source)
         """Names of the classes; None where they are not known."""
         self._bench = EncoderBench(self.recordings, self.class_map)
+
+    def _cut(self, source: Source) -> Cut:
+        """What makes inputs of recordings for this encoder.
+
+        Raises:
+            UsageError: nothing here knows how.
+        """
+        inputs = check_onnx(source.path).inputs
+        if len(inputs) == 1:
+            ((self._name, shape),) = inputs.items()
+            if shape[1:] == _YAMNET:
+                return yamnet_patches
+            if source.manifest is not None and source.folder is not None:
+                return exported_windows(source.folder, source.manifest)
+        raise UsageError(
+            str(source.path),
+            expected=f"an input [n, {', '.join(map(str, _YAMNET))}], or a folder of an export",
+            got=str(inputs),
+        )
 
     def _inputs(self, patches: NDArray[np.float32]) -> list[Inputs]:
         return [{self._name: patch[None]} for patch in patches]
@@ -265,16 +297,6 @@ def _kinds() -> str:
     return "; ".join(f"{kind}: {what}" for kind, what in KINDS.items())
 
 
-def _input_name(path: Path) -> str:
-    inputs = check_onnx(path).inputs
-    shapes = {name: shape[1:] for name, shape in inputs.items()}
-    if len(shapes) == 1 and _YAMNET in shapes.values():
-        return next(iter(shapes))
-    raise UsageError(
-        str(path), expected=f"one input [n, {', '.join(map(str, _YAMNET))}]", got=str(inputs)
-    )
-
-
 def _class_map(source: Source) -> Path | None:
     """Names of the encoder's classes, where it has as many as there are names."""
     if source.manifest is not None and source.folder is not None:
@@ -285,7 +307,3 @@ def _class_map(source: Source) -> Path | None:
         return None
     scores = check_onnx(source.path).outputs.get(SCORES, (None,))
     return path if scores[-1] == CLASSES else None
-
-
-def _without_labels(folder: Path) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    return choose_patches(folder, 400), np.zeros(0, np.int64)

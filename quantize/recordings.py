@@ -1,24 +1,31 @@
 """Real audio as an encoder gets it: to calibrate on, to compare on, to be right about.
 
-An encoder of YAMNet's shape gets patches of log-mel, cut as the runtime cuts them.
+An encoder of YAMNet's form gets patches of log-mel, cut as the runtime cuts them; an exported one
+gets what its own front end makes of windows as long as it looks at.
 """
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
+import soxr
 from numpy.typing import NDArray
 
 from edge_alm.audio.source import open_source
 from edge_alm.errors import UsageError
 from edge_alm.hearing.encoder import cut_patches
-from edge_alm.types import Frame, Samples
+from edge_alm.hearing.front_end import read_front_end
+from edge_alm.models.manifest import Manifest
+from edge_alm.types import SAMPLE_RATE_HZ, Frame, Samples
 
 SUFFIXES = frozenset((".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".au"))
+Cut: TypeAlias = Callable[[Samples], NDArray[np.float32]]
+"""A recording at 16 kHz to an encoder's inputs [n, ...], without their batch axis."""
 FOLDS = range(1, 5)
 """Of ESC-10; the fifth is kept for whoever trains."""
 QUIETEST_DB = -80.0
@@ -68,8 +75,18 @@ def read_samples(path: Path) -> Samples:
     return np.concatenate([p.samples for p in packets if isinstance(p, Frame)])
 
 
-def choose_patches(folder: Path, most: int) -> NDArray[np.float32]:
-    """At most ``most`` patches [n, 1, 96, 64], spread evenly over all recordings of a folder.
+def yamnet_patches(samples: Samples) -> NDArray[np.float32]:
+    """What YAMNet gets of a whole recording: [n, 1, 96, 64]."""
+    return cut_patches(samples)[:, None]
+
+
+def choose_patches(folder: Path, most: int, cut: Cut = yamnet_patches) -> NDArray[np.float32]:
+    """At most ``most`` patches [n, ...], spread evenly over all recordings of a folder.
+
+    Args:
+        folder: with recordings, or one of them.
+        most: how many.
+        cut: what makes an encoder's inputs of a recording.
 
     Raises:
         UsageError: no recordings, or none in which anything is heard.
@@ -77,7 +94,7 @@ def choose_patches(folder: Path, most: int) -> NDArray[np.float32]:
     """
     paths = find_recordings(folder)
     recordings = map(read_samples, paths[:: max(1, -(-len(paths) // most))])
-    heard = [cut_patches(samples)[:, None] for samples in recordings if _is_audible(samples)]
+    heard = [cut(samples) for samples in recordings if _is_audible(samples)]
     if not heard:
         raise UsageError(
             str(folder),
@@ -94,9 +111,30 @@ def evenly(n: int, most: int) -> list[int]:
     return [int(i) for i in np.linspace(0, n - 1, min(most, n)).round()]
 
 
-def read_all(clips: Sequence[Clip]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """All clips' patches [n, 1, 96, 64], and of which clip each is [n]."""
-    patches = [cut_patches(read_samples(clip.path))[:, None] for clip in clips]
+def exported_windows(folder: Path, manifest: Manifest) -> Cut:
+    """What cuts recordings for an exported encoder: windows that do not overlap.
+
+    Raises:
+        ModelBrokenError: the manifest's front end is not one that this version knows.
+    """
+    front_end = read_front_end(folder, manifest.front_end)
+    rate_hz = manifest.sample_rate_hz or SAMPLE_RATE_HZ
+    window = manifest.window_samples or rate_hz
+
+    def cut(samples: Samples) -> NDArray[np.float32]:
+        if rate_hz != SAMPLE_RATE_HZ:
+            samples = soxr.resample(samples, SAMPLE_RATE_HZ, rate_hz, quality="HQ")
+        padded = np.pad(samples, (0, -len(samples) % window)).astype(np.float32)
+        return np.concatenate([front_end(part) for part in padded.reshape(-1, window)])
+
+    return cut
+
+
+def read_all(
+    clips: Sequence[Clip], cut: Cut = yamnet_patches
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """All clips' patches [n, ...], and of which clip each is [n]."""
+    patches = [cut(read_samples(clip.path)) for clip in clips]
     owners = np.repeat(np.arange(len(clips)), [len(part) for part in patches])
     return np.concatenate(patches), owners
 

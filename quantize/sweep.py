@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +12,7 @@ from quantize import gguf_files, onnx_files
 from quantize.encoders import KINDS
 from quantize.llama_quantiser import TYPES
 from quantize.report import Report, Row
+from quantize.target import scratch_folder
 
 GGUF_TYPES = ("Q8_0", "Q5_K_M", "Q4_K_M", "Q4_1", "Q4_0")
 """What is tried unless the command names others."""
@@ -56,13 +55,7 @@ def run(args: argparse.Namespace) -> None:
         got = ", ".join(unknown)
         raise UsageError("--to", expected=f"some of {', '.join(forms)}", got=got)
     wanted = args.to or [form for form, by_default in forms.items() if by_default]
-    try:
-        args.out.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(dir=args.out, prefix=".sweep-"))
-    except OSError as error:
-        got = error.strerror or str(error)
-        raise UsageError(str(args.out), expected="a folder to write in", got=got) from error
-    try:
+    with scratch_folder(args.out, args.model.stem) as scratch:
         made = []
         for form in wanted:
             path = scratch / f"{args.model.stem}-{form}{suffix}"
@@ -79,8 +72,6 @@ def run(args: argparse.Namespace) -> None:
                 replace_durably(path, args.out / path.name)
         report.write(args.out / f"{args.model.stem}.sweep")
         print(report.to_table())
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _open(args: argparse.Namespace) -> tuple[str, dict[str, bool], Workshop]:

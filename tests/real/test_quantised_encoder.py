@@ -51,6 +51,8 @@ def test_int8_is_small_and_right(models: Path, esc10: Path) -> None:
     assert found.cosine_low > 0.995
     scores = [outputs.scores for outputs in (before, after) if outputs.scores is not None]
     was, now = (ten_class_accuracy(own, recordings, labels) for own in scores)
+    assert was is not None
+    assert now is not None
     assert was > 0.92
     assert now >= was - 0.01
 

@@ -140,7 +140,7 @@ def test_a_broken_calibration_is_refused(
     choices = {recordings: patches}
     monkeypatch.setattr(
         "quantize.onnx_files.choose_patches",
-        lambda folder, most: choices.get(folder, choose_patches(DATA, most)),
+        lambda folder, most, cut: choices.get(folder, choose_patches(DATA, most)),
     )
     model = write_encoder(tmp_path / "float.onnx")
     out = tmp_path / "small.onnx"
