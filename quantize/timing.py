@@ -28,16 +28,20 @@ class Latency:
 
 
 def time_in_turn(jobs: Sequence[Callable[[int], object]], times: int) -> list[Latency]:
-    """Call every job ``times`` times with 0, 1, ...; all in turn, so that a machine that is busy
-    with other things is so for all of them.
+    """Call every job ``times`` times with 0, 1, ...
+
+    All in turn, so that a machine that is busy with other things is so for all of them, and each
+    time in another order: a scheduler's beat had it that of two equal encoders the first took twice
+    as long.
     """
+    rng = np.random.default_rng(0)
     took_ms = np.zeros((times, len(jobs)))
     for job in jobs:
         job(0)  # what is loaded or compiled at the first call is no latency
     for i in range(times):
-        for k, job in enumerate(jobs):
+        for k in rng.permutation(len(jobs)):
             began_s = time.perf_counter()
-            job(i)
+            jobs[k](i)
             took_ms[i, k] = 1e3 * (time.perf_counter() - began_s)
     return [
         Latency(*(float(v) for v in (np.median(own), np.quantile(own, 0.95), own.min())))

@@ -24,7 +24,7 @@ FILE = "tuning.json"
 _FORMAT = 1
 _MAX_BYTES = 1 << 16
 FASTER = 0.95
-"""Ratio of the median times from which on an encoder is worth a change."""
+"""Ratio of the times below which an encoder is worth a change."""
 LEAST_COSINE = 0.95
 """5 % quantile of the cosine with the bundle's own encoder. 8-bit products overflow on x86 CPUs
 without VNNI, which shows here and nowhere else."""
@@ -36,7 +36,7 @@ class Trial:
 
     file: str
     ms: float
-    """Median of a patch on one thread."""
+    """The shortest of many patches on one thread: what it can do, whatever else goes on."""
     own_ms: float
     """Of the bundle's own encoder, measured in turn with it."""
     cosine_low: float

@@ -14,7 +14,7 @@ from edge_alm.errors import UsageError
 from quantize.report import Report, Row
 from quantize.verdict import Bounds, Figures, judge
 
-FLOAT = Figures(1000, 2.0, 2.5, 1.9, cosine=1.0, cosine_low=1.0, esc10=0.95, answers=0.9,
+FLOAT = Figures(1000, 2.2, 2.5, 2.0, cosine=1.0, cosine_low=1.0, esc10=0.95, answers=0.9,
                 perplexity=3.0, invented=0.0)  # fmt: skip
 SMALL = replace(FLOAT, bytes=300, cosine=0.999, cosine_low=0.99)
 
@@ -23,11 +23,11 @@ SMALL = replace(FLOAT, bytes=300, cosine=0.999, cosine_low=0.99)
     ("change", "keep", "word"),
     [
         ({}, True, "0.30x the size"),
-        ({"median_ms": 1.0}, True, "0.50x the time"),
-        ({"median_ms": 4.0}, True, "2.00x the time"),  # smaller: worth it to some
-        ({"median_ms": 4.0, "bytes": 1000}, False, "neither smaller nor better"),
-        ({"median_ms": 4.0, "bytes": 1000, "esc10": 0.96}, True, "2.00x"),
-        ({"median_ms": 2.05, "bytes": 1000}, True, ""),  # within the machine's noise
+        ({"best_ms": 1.0}, True, "0.50x the time"),
+        ({"best_ms": 4.0}, True, "2.00x the time"),  # smaller: worth it to some
+        ({"best_ms": 4.0, "bytes": 1000}, False, "neither smaller nor better"),
+        ({"best_ms": 4.0, "bytes": 1000, "esc10": 0.96}, True, "2.00x"),
+        ({"best_ms": 2.05, "bytes": 1000}, True, ""),  # within the machine's noise
         ({"esc10": 0.94}, True, ""),
         ({"esc10": 0.9399}, False, "ESC-10 1.0 points lower"),
         ({"answers": 0.88}, False, "answers 2.0 points lower"),
