@@ -24,6 +24,7 @@ from quantize.agreement import Inputs, compare, run
 from quantize.recordings import noises
 from quantize.timing import encoder_peak_bytes, time_in_turn
 from quantize.verdict import Figures
+from quantize.weights import weight_files
 
 TIMED_CALLS = 300
 _PATCH = (1, 96, 64)
@@ -71,7 +72,7 @@ class EncoderBench:
             agreement = compare(outputs[0], found)
             figures.append(
                 Figures(
-                    bytes=path.stat().st_size,
+                    bytes=sum(p.stat().st_size for p in (path, *weight_files(path))),
                     median_ms=latency.median_ms,
                     p95_ms=latency.p95_ms,
                     best_ms=latency.best_ms,

@@ -47,6 +47,7 @@ from quantize.recordings import (
 from quantize.report import Report, Row
 from quantize.target import fresh_file
 from quantize.verdict import Bounds, Figures, judge
+from quantize.weights import weight_files
 
 ESC10 = Path("../shared/data/esc10")
 RECORDINGS = Path(__file__).resolve().parent.parent / "tests" / "data"
@@ -263,7 +264,9 @@ class Workshop:
             part = scratch / graph.file
             part.parent.mkdir(parents=True, exist_ok=True)
             yield part
-            for name in manifest.files.keys() - {graph.file, graph.golden}:
+            # The new graph has its weights inside.
+            beside = {str(path.relative_to(folder)) for path in weight_files(self._source.path)}
+            for name in manifest.files.keys() - {graph.file, graph.golden} - beside:
                 (scratch / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(folder / name, scratch / name)
             info = check_onnx(part)

@@ -9,6 +9,7 @@ the float model on every CPU. YAMNet: 3.97 MB instead of 14.93 MB, median cosine
 from __future__ import annotations
 
 from collections.abc import Collection
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -57,6 +58,15 @@ def store_in_8_bits(
     del graph.initializer[:], graph.node[:]
     graph.initializer.extend(stored)
     graph.node.extend(nodes)
+
+
+def weight_files(path: Path) -> list[Path]:
+    """The files beside an ONNX file that its weights lie in; mostly none."""
+    import onnx
+
+    tensors = onnx.load(path, load_external_data=False).graph.initializer
+    pairs = [pair for tensor in tensors for pair in tensor.external_data if pair.key == "location"]
+    return sorted({path.parent / pair.value for pair in pairs})
 
 
 def to_int8(values: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:

@@ -109,7 +109,7 @@ QUANTIZE: dict[str, set[str]] = {
     "llama_quantiser": set(),
     "report": {"verdict"},
     "encoders": {"agreement", "linear", "sensitivity", "static", "weights"},
-    "encoder_bench": {"agreement", "recordings", "timing", "verdict"},
+    "encoder_bench": {"agreement", "recordings", "timing", "verdict", "weights"},
     "language_bench": {"answers", "scene_texts", "timing", "verdict"},
 }
 """What each module of ``quantize`` may import of it, but for the commands, which may all."""

@@ -210,10 +210,18 @@ def test_a_place_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFi
     assert "can be written" in mistake(capsys)
 
 
-def write_folder(folder: Path) -> Path:
-    """As ``python -m export`` leaves an encoder."""
+def write_folder(folder: Path, *, beside: bool = False) -> Path:
+    """As ``python -m export`` leaves an encoder; its weights perhaps ``beside`` the graph."""
     folder.mkdir()
     model = write_encoder(folder / "encoder.onnx")
+    if beside:
+        onnx.save(
+            onnx.load(model),
+            model,
+            save_as_external_data=True,
+            location="encoder.data",
+            size_threshold=100,
+        )
     patch = np.random.default_rng(0).standard_normal((1, 1, 96, 64)).astype(np.float32)
     scores, embedding = open_session(model).run(["class_scores", "embedding"], {"audio": patch})
     np.savez(folder / "golden.npz", audio=patch, class_scores=scores, embedding=embedding)
@@ -236,8 +244,9 @@ def write_folder(folder: Path) -> Path:
 
 
 @pytest.mark.usefixtures("any_speed")
-def test_a_manifest_is_carried_on(tmp_path: Path) -> None:
-    folder, out = write_folder(tmp_path / "float"), tmp_path / "int8"
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_manifest_is_carried_on(beside: bool, tmp_path: Path) -> None:
+    folder, out = write_folder(tmp_path / "float", beside=beside), tmp_path / "int8"
     assert quantise(folder, out, "int8-dynamic") == 0
     before, after = load_manifest(folder), load_manifest(out)
     assert (after.name, after.ids, after.licence) == (before.name, before.ids, before.licence)
@@ -251,6 +260,9 @@ def test_a_manifest_is_carried_on(tmp_path: Path) -> None:
     for expected, got in zip(golden_out.values(), found, strict=True):
         np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
     assert left(tmp_path) == ["float", "int8", *(f"int8.report.{s}" for s in REPORT)]
+    assert left(out) == ["encoder.onnx", "golden.npz", "labels.csv", "manifest.json"]
+    was, now = json.loads((tmp_path / "int8.report.json").read_text())["models"]
+    assert now["bytes"] < 0.6 * was["bytes"]
 
 
 def test_a_refused_folder_is_not_there(
