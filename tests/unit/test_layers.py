@@ -129,7 +129,17 @@ TRAINING = {"torch", "transformers", "peft", "accelerate", "gguf", "optimum", "o
 """The extra ``export``."""
 TORCH = {
     f"export/{name}.py"
-    for name in ("ablations", "align", "encoder", "graph", "hearing_model", "language_model", "runs", "towers", "whisper")
+    for name in (
+        "ablations",
+        "align",
+        "encoder",
+        "graph",
+        "hearing_model",
+        "language_model",
+        "runs",
+        "towers",
+        "whisper",
+    )
 }
 """What is of no use without torch, and says so when it is imported."""
 
