@@ -20,13 +20,15 @@ from edge_alm.types import SAMPLE_RATE_HZ, Samples
 _MEL_BANDS = 80
 _WINDOW_SAMPLES = 400
 _HOP_SAMPLES = 160
-_MAX_CONTEXT_SAMPLES = 30 * SAMPLE_RATE_HZ
-"""Whisper was trained on 30 s; the encoder has no more positions."""
-_MIN_CONTEXT_SAMPLES = 12 * SAMPLE_RATE_HZ
-_TAIL_SAMPLES = 2 * SAMPLE_RATE_HZ
-"""Silence after the speech. With all 30 s a prompt takes 620 ms and 110 MB beside the weights,
-with 12 s 170 ms and 50 MB; 6.5 and 7.5 % of 880 words are wrong. With less than 10 s the model
-says everything again and again (51 % at 6 s)."""
+_WINDOW_POSITIONS = 1500
+"""Of Whisper's encoder: 30 s, two frames each."""
+_LONGEST_SAMPLES = 2 * _WINDOW_POSITIONS * _HOP_SAMPLES
+_SHORT_SAMPLES = 10 * SAMPLE_RATE_HZ
+"""Up to here the encoder reads what was said alone; what is longer it reads with all 30 s."""
+_PAUSE_SAMPLES = SAMPLE_RATE_HZ // 2
+"""Silence that it reads after a short segment."""
+_SURE = 0.6
+"""Confidence of a short segment's text below which it is read again with all 30 s."""
 _TOKENS_PER_SECOND = 8
 _SPARE_TOKENS = 16
 """The fastest prompt has 6 tokens a second; a loop would go on to 448."""
@@ -90,18 +92,41 @@ class WhisperTranscriber:
             raise _broken(folder, str(error)) from error
         if self._model.is_multilingual or self._model.n_mels != _MEL_BANDS:
             raise _broken(folder, f"another with {self._model.n_mels} mel bands")
+        self._silence = self._encode(np.zeros(_LONGEST_SAMPLES, np.float32))
 
     def transcribe(self, samples: Samples) -> Transcript:
         """See :class:`Transcriber`. Of more than 30 s the first 30 s."""
-        samples = samples[:_MAX_CONTEXT_SAMPLES]
-        context = min(max(_MIN_CONTEXT_SAMPLES, len(samples) + _TAIL_SAMPLES), _MAX_CONTEXT_SAMPLES)
-        # The encoder halves the frames.
-        padded = np.zeros(context // (2 * _HOP_SAMPLES) * 2 * _HOP_SAMPLES, dtype=np.float32)
-        padded[: len(samples)] = samples[: len(padded)]
-        seconds = len(samples) / SAMPLE_RATE_HZ
-        max_tokens = min(_SPARE_TOKENS + math.ceil(_TOKENS_PER_SECOND * seconds), 224)
+        samples = samples[:_LONGEST_SAMPLES]
+        if len(samples) <= _SHORT_SAMPLES:
+            transcript = self._decode(self._encode_short(samples), len(samples))
+            if transcript.confidence >= _SURE:
+                return transcript
+        padded = np.zeros(_LONGEST_SAMPLES, np.float32)
+        padded[: len(samples)] = samples
+        return self._decode(self._encode(padded), len(samples))
+
+    def _encode_short(self, samples: Samples) -> NDArray[np.float32]:
+        """The encoder's output as if silence had followed up to the window's end.
+
+        The time that the encoder takes grows with what it reads, and the decoder finds no end
+        without the silence; so it gets that of a silent window, which is always the same.
+        """
+        n = -(-(len(samples) + _PAUSE_SAMPLES) // (2 * _HOP_SAMPLES))
+        padded = np.zeros(n * 2 * _HOP_SAMPLES, np.float32)
+        padded[: len(samples)] = samples
+        return np.concatenate([self._encode(padded), self._silence[:, n:]], axis=1)
+
+    def _encode(self, samples: Samples) -> NDArray[np.float32]:
+        """Encoder output [1, n // 320, width] of samples [n]."""
+        mel = self._storage_view.from_array(whisper_log_mel(samples)[None])
+        return np.array(self._model.encode(mel))
+
+    def _decode(self, features: NDArray[np.float32], n_samples: int) -> Transcript:
+        max_tokens = min(
+            _SPARE_TOKENS + math.ceil(_TOKENS_PER_SECOND * n_samples / SAMPLE_RATE_HZ), 224
+        )
         result = self._model.generate(
-            self._storage_view.from_array(whisper_log_mel(padded)[None]),
+            self._storage_view.from_array(features),
             [_PROMPT],
             beam_size=1,
             max_length=2 * max_tokens,  # CTranslate2 generates up to half of it
@@ -115,7 +140,7 @@ class WhisperTranscriber:
         no_speech = float(result.no_speech_prob)
         if len(tokens) >= max_tokens:
             tokens = _without_loop(tokens)
-        text = _decode(tokens)
+        text = _text_of(tokens)
         if not _is_speech(text, confidence, no_speech):
             text = ""
         return Transcript(text, confidence, no_speech)
@@ -183,7 +208,7 @@ def _mel_filters() -> NDArray[np.float32]:
     return np.asarray(triangles * 2.0 / (high - low), dtype=np.float32)
 
 
-def _decode(tokens: list[str]) -> str:
+def _text_of(tokens: list[str]) -> str:
     """Text of GPT-2's tokens, in which each character stands for one byte."""
     table = _token_bytes()
     data = bytes(table[c] for token in tokens for c in token if c in table)
