@@ -20,20 +20,26 @@ from edge_alm.types import SAMPLE_RATE_HZ, Samples
 _MEL_BANDS = 80
 _WINDOW_SAMPLES = 400
 _HOP_SAMPLES = 160
-_WINDOW_POSITIONS = 1500
-"""Of Whisper's encoder: 30 s, two frames each."""
-_LONGEST_SAMPLES = 2 * _WINDOW_POSITIONS * _HOP_SAMPLES
+_POSITION_SAMPLES = 2 * _HOP_SAMPLES
+"""What one position of the encoder's output stands for."""
+_LONGEST_SAMPLES = 1500 * _POSITION_SAMPLES
+"""30 s: what Whisper was trained on, whatever was said."""
 _SHORT_SAMPLES = 10 * SAMPLE_RATE_HZ
 """Up to here the encoder reads what was said alone; what is longer it reads with all 30 s."""
 _PAUSE_SAMPLES = SAMPLE_RATE_HZ // 2
-"""Silence that it reads after a short segment."""
+"""Silence that it reads after a short segment. 99 prompts had 5.2 % of their words wrong with
+0.5 s and 5.4 % with 1 s; with 0.3 s and less silence appended one of them ran into a loop."""
 _SURE = 0.6
-"""Confidence of a short segment's text below which it is read again with all 30 s."""
+"""Confidence of a short segment's text below which it is read again with all 30 s: 4 of 99
+prompts, and 72 of 79 clips of things."""
 _TOKENS_PER_SECOND = 8
 _SPARE_TOKENS = 16
 """The fastest prompt has 6 tokens a second; a loop would go on to 448."""
 _MIN_CONFIDENCE = 0.08
 """Right prompts in noise at 10 dB: at least 0.10. Drones: up to 0.07."""
+_MAX_NO_SPEECH_OF_DRAFT = 0.45
+"""The beginnings of 33 prompts, 0.8 s with 0.25 s of silence before: at most 0.44, and words that
+were right in all but a few. A draft cannot be as sure as the rule for whole segments wants it."""
 _PROMPT = ["<|startoftranscript|>", "<|notimestamps|>"]
 
 
@@ -46,14 +52,18 @@ class Transcript:
     confidence: float
     """0 to 1; geometric mean probability of the text's tokens."""
     no_speech: float
-    """0 to 1; the model's probability that nobody speaks."""
+    """0 to 1; the model's probability that nobody speaks; 0 of a model that does not tell."""
 
 
 class Transcriber(Protocol):
-    """Anything that turns a segment of speech into text."""
+    """Anything that turns a segment of speech into text. Nothing is remembered between calls."""
 
     def transcribe(self, samples: Samples) -> Transcript:
-        """The text of ``samples`` [n], n >= 1, 16 kHz; nothing is remembered between calls."""
+        """The text of ``samples`` [n], n >= 1, 16 kHz."""
+        ...
+
+    def draft(self, samples: Samples) -> Transcript:
+        """The same of speech that goes on: soon rather than right."""
         ...
 
 
@@ -93,35 +103,44 @@ class WhisperTranscriber:
         if self._model.is_multilingual or self._model.n_mels != _MEL_BANDS:
             raise _broken(folder, f"another with {self._model.n_mels} mel bands")
         self._silence = self._encode(np.zeros(_LONGEST_SAMPLES, np.float32))
+        return_freed_memory()
 
     def transcribe(self, samples: Samples) -> Transcript:
         """See :class:`Transcriber`. Of more than 30 s the first 30 s."""
         samples = samples[:_LONGEST_SAMPLES]
         if len(samples) <= _SHORT_SAMPLES:
-            transcript = self._decode(self._encode_short(samples), len(samples))
-            if transcript.confidence >= _SURE:
-                return transcript
+            short = self._decode(self._encode_short(samples), len(samples))
+            if short.is_sure():
+                return short.transcript()
         padded = np.zeros(_LONGEST_SAMPLES, np.float32)
         padded[: len(samples)] = samples
-        return self._decode(self._encode(padded), len(samples))
+        return self._decode(self._encode(padded), len(samples)).transcript()
+
+    def draft(self, samples: Samples) -> Transcript:
+        """See :class:`Transcriber`. Of more than 10 s the first 10 s, read once."""
+        samples = samples[:_SHORT_SAMPLES]
+        return self._decode(self._encode_short(samples), len(samples)).draft()
 
     def _encode_short(self, samples: Samples) -> NDArray[np.float32]:
         """The encoder's output as if silence had followed up to the window's end.
 
         The time that the encoder takes grows with what it reads, and the decoder finds no end
-        without the silence; so it gets that of a silent window, which is always the same.
+        without the silence: with 200 positions of it in place of all, 17 % of the words of 99
+        prompts were wrong, and noise was taken for speech. So it gets the output for a silent
+        window, which is always the same.
         """
-        n = -(-(len(samples) + _PAUSE_SAMPLES) // (2 * _HOP_SAMPLES))
-        padded = np.zeros(n * 2 * _HOP_SAMPLES, np.float32)
+        positions = -(-(len(samples) + _PAUSE_SAMPLES) // _POSITION_SAMPLES)
+        padded = np.zeros(positions * _POSITION_SAMPLES, np.float32)
         padded[: len(samples)] = samples
-        return np.concatenate([self._encode(padded), self._silence[:, n:]], axis=1)
+        return np.concatenate([self._encode(padded), self._silence[:, positions:]], axis=1)
 
     def _encode(self, samples: Samples) -> NDArray[np.float32]:
         """Encoder output [1, n // 320, width] of samples [n]."""
         mel = self._storage_view.from_array(whisper_log_mel(samples)[None])
         return np.array(self._model.encode(mel))
 
-    def _decode(self, features: NDArray[np.float32], n_samples: int) -> Transcript:
+    def _decode(self, features: NDArray[np.float32], n_samples: int) -> _Decoded:
+        """The text of encoder output [1, 1500, width] with ``n_samples`` of speech in it."""
         max_tokens = min(
             _SPARE_TOKENS + math.ceil(_TOKENS_PER_SECOND * n_samples / SAMPLE_RATE_HZ), 224
         )
@@ -137,13 +156,34 @@ class WhisperTranscriber:
         tokens = result.sequences[0]
         # CTranslate2's score is the mean over the tokens without the one that ends the text.
         confidence = math.exp(min(result.scores[0], 0.0)) if tokens else 0.0
-        no_speech = float(result.no_speech_prob)
-        if len(tokens) >= max_tokens:
-            tokens = _without_loop(tokens)
-        text = _text_of(tokens)
-        if not _is_speech(text, confidence, no_speech):
-            text = ""
-        return Transcript(text, confidence, no_speech)
+        return _Decoded(tokens, confidence, float(result.no_speech_prob), len(tokens) < max_tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class _Decoded:
+    """What the decoder gave."""
+
+    tokens: list[str]
+    confidence: float
+    no_speech: float
+    has_end: bool
+    """False where it went on for as long as it might."""
+
+    def is_sure(self) -> bool:
+        return self.has_end and self.confidence >= _SURE
+
+    def transcript(self) -> Transcript:
+        return self._transcript(_is_speech(self._text(), self.confidence, self.no_speech))
+
+    def draft(self) -> Transcript:
+        is_likely = self.confidence >= _MIN_CONFIDENCE and self.no_speech < _MAX_NO_SPEECH_OF_DRAFT
+        return self._transcript(is_likely and any(c.isalnum() for c in self._text()))
+
+    def _transcript(self, is_speech: bool) -> Transcript:
+        return Transcript(self._text() if is_speech else "", self.confidence, self.no_speech)
+
+    def _text(self) -> str:
+        return _text_of(self.tokens if self.has_end else _without_loop(self.tokens))
 
 
 def _is_speech(text: str, confidence: float, no_speech: float) -> bool:
