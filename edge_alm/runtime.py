@@ -38,6 +38,7 @@ from edge_alm.hearing.tracker import Tracker, read_thresholds
 from edge_alm.hearing.transcriber import Transcriber, WhisperTranscriber
 from edge_alm.hearing.transcription import (
     InlineTranscription,
+    OnPartial,
     ThreadedTranscription,
     Transcription,
 )
@@ -150,6 +151,7 @@ class Ears:
         watch: Iterable[str] = (),
         realtime: bool = False,
         backend: str = "auto",
+        on_partial: OnPartial | None = None,
     ) -> Iterator[Event]:
         """Events of a stream, each as soon as it is known; what is heard joins the scene.
 
@@ -159,6 +161,9 @@ class Ears:
             watch: phrases that raise a :class:`~edge_alm.types.Watch` event.
             realtime: pace a file as a microphone would.
             backend: what opens a microphone: ``auto``, ``sounddevice`` or ``pyaudio``.
+            on_partial: called, on another thread, with what has been said so far while someone
+                speaks: about twice a second, each time from the beginning, and revised by the
+                event in the end; with an empty text when nothing was said after all.
 
         Raises:
             UsageError, SourceError, DeviceError, MissingExtraError: before the first event.
@@ -170,7 +175,7 @@ class Ears:
         if source is None or isinstance(source, (str, Path)):
             spec = None if source is None else str(source)
             source = open_source(spec, realtime=realtime, backend=backend)
-        events = self._listen(source, watcher, waits=not (source.live or realtime))
+        events = self._listen(source, watcher, on_partial, waits=not (source.live or realtime))
         weakref.finalize(events, source.close)  # when nobody ever asks for the first event
         return events
 
@@ -346,7 +351,9 @@ class Ears:
 
         return Pipeline(speech, SoundEar(SoundGate(), hops, tracker, watcher, on_hop))
 
-    def _listen(self, source: Source, watcher: Watcher, *, waits: bool) -> Iterator[Event]:
+    def _listen(
+        self, source: Source, watcher: Watcher, on_partial: OnPartial | None, *, waits: bool
+    ) -> Iterator[Event]:
         """Events of a source, which is closed at the end; one that ``waits`` loses nothing."""
         transcription: Transcription | None = None
         hearing: Hearing | None = None
@@ -368,7 +375,7 @@ class Ears:
                 raise closed()
             if self._bundle.transcriber is not None:
                 kind = InlineTranscription if waits else ThreadedTranscription
-                transcription = kind(self._load_transcriber)
+                transcription = kind(self._load_transcriber, on_partial)
             keep = partial(self._keep_hop, waits=waits)
             pipeline = self._make_pipeline(transcription, watcher, keep)
             self._ongoing, self._heard_s = (), 0.0

@@ -9,7 +9,13 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from edge_alm.cli.options import SOURCE_HELP, add_model_options, add_source_options, load_ears
-from edge_alm.cli.output import event_to_text, print_event, print_line, print_notice
+from edge_alm.cli.output import (
+    CLEAR_LINE,
+    event_to_text,
+    print_event,
+    print_line,
+    print_notice,
+)
 from edge_alm.errors import EdgeAlmError, RemoteError, UsageError
 from edge_alm.types import Event, Fault
 
@@ -17,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PROMPT = "> "
-CLEAR_LINE = "\r\x1b[K"
 
 
 def add_parser(subparsers: Any) -> None:

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from edge_alm.cli.options import SOURCE_HELP, add_model_options, add_source_options, load_ears
-from edge_alm.cli.output import print_event
+from edge_alm.cli.output import PartialLine, print_event
 from edge_alm.errors import UsageError
 
 
@@ -38,6 +38,11 @@ def add_parser(subparsers: Any) -> None:
         action="store_true",
         help="never load a language model (without --ask none is loaded anyway)",
     )
+    parser.add_argument(
+        "--partial",
+        action="store_true",
+        help="show on standard error what is being said, before it is over",
+    )
     add_source_options(parser)
     add_model_options(parser)
     parser.set_defaults(run=run)
@@ -50,10 +55,16 @@ def run(args: argparse.Namespace) -> int:
     if not all(question.strip() for question in args.ask):
         raise UsageError("--ask", expected="a question", got="none")
     with load_ears(args, llm=bool(args.ask)) as ears:
+        partial = PartialLine()
         events = ears.listen(
-            args.source, watch=args.watch, realtime=args.realtime, backend=args.backend
+            args.source,
+            watch=args.watch,
+            realtime=args.realtime,
+            backend=args.backend,
+            on_partial=partial.show if args.partial else None,
         )
         for event in events:
+            partial.clear()
             print_event(event, as_json=args.json)
         for question in args.ask:
             print_event(ears.ask(question), as_json=args.json)

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+import threading
 
 from edge_alm.errors import EdgeAlmError
 from edge_alm.types import Answer, Event, Fault, Lost, Sound, Speech, Watch, event_to_json
+
+CLEAR_LINE = "\r\x1b[K"
+"""On a terminal."""
 
 
 class OutputError(EdgeAlmError):
@@ -45,6 +50,38 @@ def print_line(text: str) -> None:
 def print_notice(text: str) -> None:
     """A line for the person at the terminal, beside what the command prints."""
     print(f"edge-alm: {text}", file=sys.stderr)
+
+
+class PartialLine:
+    """What is being said: on a terminal one line that is written over, elsewhere a line each."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # speech comes on another thread than what is printed
+        self._is_terminal = sys.stderr.isatty()
+        self._is_shown = False
+
+    def show(self, speech: Speech) -> None:
+        """Write what there is of it; nothing where it turned out to be no speech."""
+        if not speech.text:
+            self.clear()
+            return
+        line = f'{speech.start:8.2f} ...       "{speech.text}'
+        if self._is_terminal:
+            room = shutil.get_terminal_size().columns - 1
+            # What was said last is news; the rest has been read.
+            line = CLEAR_LINE + (line if len(line) <= room else "..." + line[3 - room :])
+        with self._lock:
+            self._is_shown = self._is_terminal
+            sys.stderr.write(line if self._is_terminal else line + "\n")
+            sys.stderr.flush()
+
+    def clear(self) -> None:
+        """Make way for another line."""
+        with self._lock:
+            if self._is_shown:
+                sys.stderr.write(CLEAR_LINE)
+                sys.stderr.flush()
+                self._is_shown = False
 
 
 def event_to_text(event: Event) -> str:

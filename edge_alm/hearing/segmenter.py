@@ -73,6 +73,11 @@ class SpeechSegmenter:
         self._start: int | None = None
         self._chunks: list[float] = []
 
+    @property
+    def open_start(self) -> int | None:
+        """Where the segment that goes on begins; None where nobody speaks."""
+        return self._start
+
     def push(self, probabilities: Iterable[float]) -> list[SpeechSegment]:
         """The next chunks, each in [0, 1]; the segments that end with them."""
         ended: list[SpeechSegment] = []

@@ -24,6 +24,11 @@ VOICE_SCORE = 0.2
 """A segment in which the encoder never gave a voice this score has no words in it. Spoken
 prompts reach 0.96 and, in white noise at 10 dB, 0.37; some sneezes and barks pass the VAD and
 stay under 0.2."""
+FIRST_DRAFT_SAMPLES = 6 * BLOCK_SAMPLES
+"""Length of a segment, the time before its first speech included, at its first draft."""
+SOONEST_DRAFT_SAMPLES, LATEST_DRAFT_SAMPLES = 2 * BLOCK_SAMPLES, 5 * BLOCK_SAMPLES
+"""By which each further draft is longer: a quarter of what there is, 0.19 to 0.48 s. Short ones
+cost little, and the first seldom has words in it."""
 
 
 class SpeechEar:
@@ -53,6 +58,10 @@ class SpeechEar:
         self._segmenter.reset(start)
         self._history.reset(start)
         self._hops: deque[tuple[int, int, float]] = deque(maxlen=HISTORY_HOPS)
+        self._heard = start
+        self._draft_start: int | None = None
+        self._draft_due = start
+        self._drafted: int | None = None  # its drafts have not come to their end yet
         self.is_speech = False
         """Whether the last block had speech in it."""
 
@@ -66,9 +75,11 @@ class SpeechEar:
     def push(self, block: Samples) -> list[Event]:
         """Events that are ready after ``block`` [BLOCK_SAMPLES]."""
         self._history.push(block)
+        self._heard += len(block)
         probabilities = self._vad.push(block)
         self.is_speech = bool(np.any(probabilities > LIKELY))
         self._submit(self._segmenter.push(probabilities))
+        self._draft()
         return self._transcription.collect() if self._transcription else []
 
     def finish(self, end: int) -> list[Event]:
@@ -85,6 +96,27 @@ class SpeechEar:
                 continue
             samples = self._history.read(segment.start_sample, segment.end_sample)
             self._transcription.submit(segment.end_sample - len(samples), samples)
+            if segment.start_sample == self._drafted:
+                self._drafted = None
+        if self._drafted is not None and self._drafted != self._segmenter.open_start:
+            self._transcription.submit(self._drafted, np.zeros(0, np.float32))
+            self._drafted = None
+
+    def _draft(self) -> None:
+        """Hand over what is being said, as far as it goes, now and then."""
+        start = self._segmenter.open_start
+        if start is None or self._transcription is None or not self._transcription.wants_drafts:
+            return
+        if start != self._draft_start:
+            self._draft_start, self._draft_due = start, start + FIRST_DRAFT_SAMPLES
+        # A hop that ends before the first words knows nothing of their voice.
+        spoken = SpeechSegment(start + FIRST_DRAFT_SAMPLES // 2, self._heard)
+        if self._heard < self._draft_due or not self._has_voice(spoken):
+            return
+        longer = min(max((self._heard - start) // 4, SOONEST_DRAFT_SAMPLES), LATEST_DRAFT_SAMPLES)
+        self._draft_due = self._heard + longer
+        self._drafted = start
+        self._transcription.draft(start, self._history.read(start, self._heard))
 
     def _has_voice(self, segment: SpeechSegment) -> bool:
         scores = [

@@ -7,7 +7,7 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from edge_alm.errors import EdgeAlmError
 from edge_alm.hearing.transcriber import Transcriber
@@ -15,13 +15,26 @@ from edge_alm.types import Event, Fault, Samples, Speech, to_seconds
 
 LONGEST_QUEUE = 8
 """Segments that may wait; at most 28 s each, so 14 MB in all."""
+OnPartial: TypeAlias = Callable[[Speech], None]
+"""Told what has been said so far in a segment that goes on, each time anew and from its start.
+It ends with the event of the segment, or with an empty text when nothing was said after all."""
 
 
 class Transcription(Protocol):
     """Takes segments as they end and gives events as they are ready, in order."""
 
+    wants_drafts: bool
+    """Whether anybody is told what is said before the segment ends."""
+
     def submit(self, start: int, samples: Samples) -> None:
-        """Hand over the segment [n] that begins at sample index ``start``; never blocks long."""
+        """Hand over the segment [n] that begins at sample index ``start``; never blocks long.
+
+        No samples: what was drafted from there turned out to be no speech.
+        """
+        ...
+
+    def draft(self, start: int, samples: Samples) -> None:
+        """Hand over what there is of a segment that goes on; it may be left out."""
         ...
 
     def collect(self) -> list[Event]:
@@ -33,20 +46,46 @@ class Transcription(Protocol):
         ...
 
 
-def transcribe_segment(
-    load: Callable[[], Transcriber], start: int, samples: Samples
-) -> list[Event]:
-    """The speech of a segment; nothing when nothing was said; a fault when it can't be told."""
-    try:
-        transcript = load().transcribe(samples)
-    except EdgeAlmError as error:
-        return [Fault(error.code, f"speech has no text: {error}", error.hint)]
-    if not transcript.text:
-        return []
+class _Desk:
+    """Makes events of segments, and tells of drafts; all on one thread."""
+
+    def __init__(self, load: Callable[[], Transcriber], on_partial: OnPartial | None) -> None:
+        self.load = load
+        self._on_partial = on_partial
+        self._told = ""
+
+    def transcribe(self, start: int, samples: Samples) -> list[Event]:
+        """The speech of a segment; nothing when nothing was said; a fault when it can't be told."""
+        events: list[Event] = []
+        if len(samples):
+            try:
+                transcript = self.load().transcribe(samples)
+            except EdgeAlmError as error:
+                events = [Fault(error.code, f"speech has no text: {error}", error.hint)]
+            else:
+                if transcript.text:
+                    events = [_speech(start, samples, transcript.text, transcript.confidence)]
+        if self._told and not any(isinstance(event, Speech) for event in events):
+            self._tell(_speech(start, samples, "", 0.0))
+        self._told = ""
+        return events
+
+    def draft(self, start: int, samples: Samples) -> None:
+        """Tell what was said so far, if it is more than nothing and new."""
+        with contextlib.suppress(EdgeAlmError):  # told with the segment
+            transcript = self.load().draft(samples)
+            if transcript.text and transcript.text != self._told:
+                self._tell(_speech(start, samples, transcript.text, transcript.confidence))
+
+    def _tell(self, speech: Speech) -> None:
+        self._told = speech.text
+        if self._on_partial is not None:
+            self._on_partial(speech)
+
+
+def _speech(start: int, samples: Samples, text: str, confidence: float) -> Speech:
     end = start + len(samples)
-    return [
-        Speech(transcript.text, to_seconds(start), to_seconds(end), round(transcript.confidence, 3))
-    ]
+    return Speech(text, to_seconds(start), to_seconds(end), round(confidence, 3))
 
 
 class InlineTranscription:
@@ -55,15 +94,23 @@ class InlineTranscription:
     Args:
         load: gives the transcriber; called at the first segment, so that sounds need not wait
             for a model that may never be used.
+        on_partial: told what is said while it is being said; on the caller's thread.
     """
 
-    def __init__(self, load: Callable[[], Transcriber]) -> None:
-        self._load = load
+    def __init__(
+        self, load: Callable[[], Transcriber], on_partial: OnPartial | None = None
+    ) -> None:
+        self.wants_drafts = on_partial is not None
+        self._desk = _Desk(load, on_partial)
         self._ready: list[Event] = []
 
     def submit(self, start: int, samples: Samples) -> None:
         """See :class:`Transcription`."""
-        self._ready += transcribe_segment(self._load, start, samples)
+        self._ready += self._desk.transcribe(start, samples)
+
+    def draft(self, start: int, samples: Samples) -> None:
+        """See :class:`Transcription`."""
+        self._desk.draft(start, samples)
 
     def collect(self) -> list[Event]:
         """See :class:`Transcription`."""
@@ -79,25 +126,34 @@ class ThreadedTranscription:
     """Text while listening goes on: what a microphone wants.
 
     When the transcriber cannot keep up, the oldest waiting segment is given up and a fault
-    says so; sounds and later speech are not held back by it.
+    says so; sounds and later speech are not held back by it. Drafts wait for segments, and only
+    the newest of them waits.
 
     Args:
         load: gives the transcriber; called at once, on the thread.
+        on_partial: told what is said while it is being said, on the thread; what it raises is
+            raised by the next :meth:`collect`.
     """
 
-    def __init__(self, load: Callable[[], Transcriber]) -> None:
-        self._load = load
+    def __init__(
+        self, load: Callable[[], Transcriber], on_partial: OnPartial | None = None
+    ) -> None:
+        self.wants_drafts = on_partial is not None
+        self._desk = _Desk(load, on_partial)
         self._waiting: deque[tuple[int, Samples]] = deque()
+        self._draft: tuple[int, Samples] | None = None
         self._ready: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._changed = threading.Condition()
         self._busy = False
         self._closed = False
+        self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="transcription", daemon=True)
         self._thread.start()
 
     def submit(self, start: int, samples: Samples) -> None:
         """See :class:`Transcription`."""
         with self._changed:
+            self._draft = None
             if len(self._waiting) >= LONGEST_QUEUE:
                 skipped, audio = self._waiting.popleft()
                 end = skipped + len(audio)
@@ -112,8 +168,16 @@ class ThreadedTranscription:
             self._waiting.append((start, samples))
             self._changed.notify_all()
 
+    def draft(self, start: int, samples: Samples) -> None:
+        """See :class:`Transcription`."""
+        with self._changed:
+            self._draft = (start, samples)
+            self._changed.notify_all()
+
     def collect(self) -> list[Event]:
         """See :class:`Transcription`."""
+        if self._error is not None:
+            raise self._error
         ready: list[Event] = []
         while True:
             try:
@@ -132,19 +196,31 @@ class ThreadedTranscription:
         with self._changed:
             self._closed = True
             self._waiting.clear()
+            self._draft = None
             self._changed.notify_all()
 
     def _run(self) -> None:
+        try:
+            self._work()
+        except BaseException as error:
+            self._error = error
+            self.close()
+
+    def _work(self) -> None:
         with contextlib.suppress(EdgeAlmError):  # told with the first segment
-            self._load()
+            self._desk.load()
         while True:
             with self._changed:
                 self._busy = False
                 self._changed.notify_all()
-                self._changed.wait_for(lambda: self._closed or self._waiting)
+                self._changed.wait_for(lambda: self._closed or self._waiting or self._draft)
                 if self._closed:
                     return
-                start, samples = self._waiting.popleft()
+                draft, self._draft = self._draft, None
+                segment = self._waiting.popleft() if self._waiting else None
                 self._busy = True
-            for event in transcribe_segment(self._load, start, samples):
-                self._ready.put(event)
+            if segment is not None:
+                for event in self._desk.transcribe(*segment):
+                    self._ready.put(event)
+            elif draft is not None:
+                self._desk.draft(*draft)

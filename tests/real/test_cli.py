@@ -47,6 +47,17 @@ needs_llm = pytest.mark.usefixtures("_llm")
 # listen
 
 
+def test_what_is_being_said_is_shown_beside_the_events(heard: list[Event]) -> None:
+    done = edge_alm("listen", HOME, "--json", "--watch", "glass breaking", "--partial")
+    assert done.status == 0
+    assert done.events == heard
+    lines = done.err.splitlines()
+    assert all(re.fullmatch(r' *[0-9.]+ \.\.\.       ".+', line) for line in lines), lines
+    spoken = [e for e in heard if isinstance(e, Speech)]
+    assert {float(line.split()[0]) for line in lines} == {round(e.start, 2) for e in spoken}
+    assert len(lines) > 2 * len(spoken)
+
+
 def test_all_that_happens_is_heard(heard: list[Event]) -> None:
     with (DATA / "home.csv").open(encoding="utf-8") as file:
         for row in csv.DictReader(file):

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from edge_alm.cli.output import event_to_text, print_event
+from edge_alm.cli.output import CLEAR_LINE, PartialLine, event_to_text, print_event
 from edge_alm.types import Answer, Event, Fault, Lost, Sound, Speech, Watch
 
 
@@ -57,3 +57,37 @@ def test_a_line_is_written_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     print_event(Lost(1, 0.0, "x"), as_json=True)
     assert len(writes) == 2
     assert all(line.endswith("\n") for line in writes)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_on_a_terminal_what_is_being_said_is_written_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    monkeypatch.setenv("COLUMNS", "40")
+    line = PartialLine()
+    line.clear()
+    assert terminal.getvalue() == ""
+    line.show(Speech("please", 2.0, 2.5, 0.5))
+    line.show(Speech("please hold while I try that extension", 2.0, 4.5, 0.5))
+    _, first, last = terminal.getvalue().split(CLEAR_LINE)
+    assert first.endswith('"please')
+    assert last.endswith("that extension")
+    assert len(last) == 39
+    line.show(Speech("", 2.0, 4.5, 0.0))
+    line.clear()
+    assert terminal.getvalue().endswith(last + CLEAR_LINE)
+    assert "\n" not in terminal.getvalue()
+
+
+def test_in_a_file_what_is_being_said_has_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    line = PartialLine()
+    line.show(Speech("please", 2.0, 2.5, 0.5))
+    line.clear()
+    line.show(Speech("please hold", 2.0, 3.0, 0.5))
+    line.show(Speech("", 2.0, 3.0, 0.0))
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == '    2.00 ...       "please\n    2.00 ...       "please hold\n'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from edge_alm.hearing.encoder import HOP_SAMPLES, PATCH_FRAMES, Hop
 from edge_alm.hearing.gate import BLOCK_SAMPLES
-from edge_alm.hearing.segmenter import SpeechSegmenter
+from edge_alm.hearing.segmenter import SegmenterSettings, SpeechSegmenter
 from edge_alm.hearing.speech_ear import VOICE_SCORE, SpeechEar
 from edge_alm.hearing.transcriber import Transcript
 from edge_alm.hearing.transcription import (
@@ -42,13 +43,20 @@ class WrittenTranscriber:
 
     def __init__(self) -> None:
         self.heard: list[Samples] = []
+        self.drafted: list[Samples] = []
         self.may_go_on = threading.Event()
         self.may_go_on.set()
 
     def transcribe(self, samples: Samples) -> Transcript:
         self.may_go_on.wait(10)
         self.heard.append(samples)
-        return Transcript(WORDS, 0.9, 0.1)
+        return Transcript(WORDS if samples.any() else "", 0.9, 0.1)
+
+    def draft(self, samples: Samples) -> Transcript:
+        """As many words as there are tenths of a second of speech."""
+        self.may_go_on.wait(10)
+        self.drafted.append(samples)
+        return Transcript("word " * round(samples.sum() / 1600), 0.5, 0.1)
 
 
 def hear(transcription: Transcription | None, voice: float | None) -> list[Event]:
@@ -81,6 +89,48 @@ def test_a_segment_with_a_voice_becomes_text(voice: float | None) -> None:
     assert samples.sum() == 5 * HOP_SAMPLES, "all of the speech, and nothing of it twice"
 
 
+def test_speech_is_told_while_it_goes_on() -> None:
+    transcriber = WrittenTranscriber()
+    told: list[Speech] = []
+    (speech,) = hear(InlineTranscription(lambda: transcriber, told.append), 1.0)
+    assert isinstance(speech, Speech)
+    assert {partial.start for partial in told} == {speech.start}
+    ends = [partial.end for partial in told]
+    assert ends == sorted(ends)
+    assert ends[0] - 2.4 < 0.5, "soon after the first speech"
+    assert all(0.15 < later - sooner < 0.6 for sooner, later in pairwise(ends))
+    words = [len(partial.text.split()) for partial in told]
+    assert words == sorted(set(words)), "each time more, from the beginning"
+    assert hear(InlineTranscription(lambda: WrittenTranscriber()), 1.0) == [speech]
+
+
+def test_drafts_have_the_gate_of_segments() -> None:
+    transcriber = WrittenTranscriber()
+    told: list[Speech] = []
+    assert hear(InlineTranscription(lambda: transcriber, told.append), VOICE_SCORE - 0.01) == []
+    assert len(transcriber.drafted) <= 1, "before the encoder had heard any of it"
+    assert [bool(partial.text) for partial in told] in ([], [True, False])
+
+
+def test_what_was_told_and_is_no_speech_is_taken_back() -> None:
+    """A voice that is one no more when the segment ends; and a segment that stays too short."""
+    for blocks, voice_until in ((20, 10), (1, 1)):
+        transcriber = WrittenTranscriber()
+        told: list[Speech] = []
+        transcription = InlineTranscription(lambda: transcriber, told.append)  # noqa: B023
+        settings = SegmenterSettings(min_speech_s=0.2 if blocks == 20 else 5.0)
+        ear = SpeechEar(WrittenVad(), SpeechSegmenter(settings), transcription, [0])  # type: ignore[arg-type]
+        events: list[Event] = []
+        for number in range(40):
+            level = float(5 <= number < 5 + max(blocks, 8))
+            events += ear.push(np.full(BLOCK_SAMPLES, level, np.float32))
+            if transcriber.drafted and voice_until == 10:
+                ear._has_voice = lambda segment: False  # type: ignore[method-assign]
+        assert events + ear.finish(40 * BLOCK_SAMPLES) == []
+        assert [bool(partial.text) for partial in told[-2:]] == [True, False]
+        assert told[-1].start == told[0].start
+
+
 def test_a_segment_without_a_voice_does_not() -> None:
     transcriber = WrittenTranscriber()
     assert hear(InlineTranscription(lambda: transcriber), VOICE_SCORE - 0.01) == []
@@ -107,3 +157,40 @@ def test_a_slow_transcriber_gives_up_the_oldest_and_says_so() -> None:
     assert 2 <= len(faults) <= 3, "one may already have been taken up"
     assert starts == sorted(starts)
     assert starts[-1] == LONGEST_QUEUE + 2
+
+
+def test_segments_come_before_drafts_and_old_drafts_are_left_out() -> None:
+    transcriber = WrittenTranscriber()
+    transcriber.may_go_on.clear()
+    told: list[Speech] = []
+    transcription = ThreadedTranscription(lambda: transcriber, told.append)
+    transcription.submit(0, np.ones(16_000, np.float32))
+    for tenths in range(3, 9):
+        transcription.draft(32_000, np.ones(1600 * tenths, np.float32))
+    transcription.submit(16_000, np.ones(16_000, np.float32))
+    transcription.draft(48_000, np.ones(1600, np.float32))
+    transcriber.may_go_on.set()
+    starts = [event.start for event in transcription.finish() if isinstance(event, Speech)]
+    transcription.submit(48_000, np.zeros(0, np.float32))
+    transcription.finish()
+    transcription.close()
+    assert starts == [0.0, 1.0]
+    assert len(transcriber.drafted) <= 1
+    assert [(partial.start, bool(partial.text)) for partial in told] in (
+        [],
+        [(3.0, True), (3.0, False)],
+    )
+
+
+def test_what_the_listener_of_drafts_raises_is_raised() -> None:
+    def fail(partial: Speech) -> None:
+        raise ZeroDivisionError(partial.text)
+
+    transcription = ThreadedTranscription(WrittenTranscriber, fail)
+    transcription.draft(0, np.ones(16_000, np.float32))
+    transcription._thread.join(10)
+    with pytest.raises(ZeroDivisionError):
+        transcription.collect()
+    transcription.submit(0, np.ones(16_000, np.float32))
+    with pytest.raises(ZeroDivisionError):
+        transcription.finish()
