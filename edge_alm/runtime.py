@@ -28,6 +28,7 @@ from edge_alm.errors import UsageError, missing_extra
 from edge_alm.hearing.audioset import ontology, voice_labels
 from edge_alm.hearing.blocks import RecentAudio
 from edge_alm.hearing.encoder import Hop, HopEncoder
+from edge_alm.hearing.engines import open_transcriber
 from edge_alm.hearing.exported import make_encoder
 from edge_alm.hearing.gate import SoundGate
 from edge_alm.hearing.logmel import LogMel
@@ -35,7 +36,7 @@ from edge_alm.hearing.segmenter import SpeechSegmenter
 from edge_alm.hearing.sound_ear import SoundEar
 from edge_alm.hearing.speech_ear import SpeechEar
 from edge_alm.hearing.tracker import Tracker, read_thresholds
-from edge_alm.hearing.transcriber import Transcriber, WhisperTranscriber
+from edge_alm.hearing.transcriber import Transcriber
 from edge_alm.hearing.transcription import (
     InlineTranscription,
     OnPartial,
@@ -80,6 +81,7 @@ class Ears:
         llm: the address of an OpenAI-compatible server in place of the bundle's language
             model.
         reasoner: what to make in place of the bundle's language model; gets embeddings too.
+        transcriber: what turns speech into text; None: the bundle's, made when it is needed.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class Ears:
         *,
         llm: str | None = None,
         reasoner: Callable[[], Reasoner] | None = None,
+        transcriber: Transcriber | None = None,
     ) -> None:
         self._bundle = bundle
         self._encoder = make_encoder(bundle)
@@ -95,8 +98,8 @@ class Ears:
         self._matcher = NameMatcher(self._encoder.labels)
         self._spoken = ontology().descendants("Speech") | {"Speech"}
         self._voices = [i for i, v in enumerate(self._encoder.labels) if v in voice_labels()]
-        self._transcriber: Transcriber | None = None
-        self._tells_speech = bundle.transcriber is not None
+        self._transcriber = transcriber
+        self._tells_speech = transcriber is not None or bundle.transcriber is not None
         self._source: Source | None = None
         self._ongoing: tuple[Sound, ...] = ()
         self._heard_s = 0.0
@@ -206,7 +209,7 @@ class Ears:
             MissingExtraError, ModelBrokenError: as these first times would.
             ClosedError: the ears are closed.
         """
-        if self._bundle.transcriber is not None:
+        if self._transcriber is not None or self._bundle.transcriber is not None:
             self._load_transcriber()
         self.flush()
 
@@ -331,7 +334,7 @@ class Ears:
             if self._bundle.transcriber is None:
                 raise UsageError("speech", expected="a transcriber", got="a bundle without one")
             self._tells_speech = False  # unless the next line succeeds
-            self._transcriber = WhisperTranscriber(self._bundle.transcriber)
+            self._transcriber = open_transcriber(self._bundle.engine, self._bundle.transcriber)
             self._tells_speech = True
         return self._transcriber
 
@@ -373,7 +376,7 @@ class Ears:
             self._source = source
             if self._closed.is_set():
                 raise closed()
-            if self._bundle.transcriber is not None:
+            if self._transcriber is not None or self._bundle.transcriber is not None:
                 kind = InlineTranscription if waits else ThreadedTranscription
                 transcription = kind(self._load_transcriber, on_partial)
             keep = partial(self._keep_hop, waits=waits)
@@ -434,7 +437,7 @@ def load(
     bundle: str | Path = "default",
     *,
     llm: bool | str = True,
-    transcribe: bool = True,
+    transcribe: bool | str = True,
     encoder: str | Path | None = None,
 ) -> Ears:
     """Load what hears and answers.
@@ -446,15 +449,18 @@ def load(
         bundle: the name of a bundle, or a folder with one.
         llm: whether to load the bundle's language model; or the address of an
             OpenAI-compatible server (``http://host:port/v1``) to use instead.
-        transcribe: whether speech becomes text.
+        transcribe: whether speech becomes text; or what does it in place of the bundle's engine:
+            ``ctranslate2``, ``faster-whisper`` or ``sherpa-onnx``, with a colon and the model's
+            folder where that is not the bundle's.
         encoder: a folder that ``python -m export encoder`` made, in place of the bundle's encoder.
 
     Raises:
         ModelMissingError: a file is not on this machine; the hint says how to fetch it.
         ModelBrokenError: a file is damaged.
-        MissingExtraError: the package that runs the language model is not installed.
-        UsageError: no such bundle, not an address, or an encoder that can tell nothing: without
-            scores, and nothing that reads its embeddings.
+        MissingExtraError: the package that runs the language model, or the engine that was
+            chosen, is not installed.
+        UsageError: no such bundle or engine, not an address, or an encoder that can tell nothing:
+            without scores, and nothing that reads its embeddings.
     """
     address = llm if isinstance(llm, str) else None
     own_model = llm is True
@@ -462,7 +468,11 @@ def load(
     found = load_bundle(bundle, language_model=own_model, transcriber=transcribe, encoder=encoder)
     if found.language_model is not None and not _is_installed("llama_cpp"):
         raise missing_extra("llm", "llama-cpp-python")
-    ears = Ears(found, llm=address)
+    transcriber = None
+    if isinstance(transcribe, str) and found.transcriber is not None:
+        # Sounds are heard where the bundle's own fails; what was asked for must be there.
+        transcriber = open_transcriber(found.engine, found.transcriber)
+    ears = Ears(found, llm=address, transcriber=transcriber)
     if not (ears.sounds or ears.takes_embeddings):
         ears.close()
         raise UsageError(

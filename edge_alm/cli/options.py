@@ -29,6 +29,12 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="a sound encoder from `python -m export encoder` in place of the bundle's",
     )
+    parser.add_argument(
+        "--transcriber",
+        metavar="ENGINE[:DIR]",
+        help="what turns speech into text: ctranslate2, faster-whisper or sherpa-onnx, and the "
+        "folder of its model (default: the bundle's)",
+    )
     parser.add_argument("--no-speech", action="store_true", help="do not turn speech into text")
 
 
@@ -53,4 +59,5 @@ def load_ears(args: argparse.Namespace, *, llm: bool) -> Ears:
     from edge_alm.runtime import load
 
     model: bool | str = (args.llm or True) if llm else False
-    return load(args.bundle, llm=model, transcribe=not args.no_speech, encoder=args.encoder)
+    transcribe = not args.no_speech and (args.transcriber or True)
+    return load(args.bundle, llm=model, transcribe=transcribe, encoder=args.encoder)

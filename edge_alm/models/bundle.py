@@ -2,9 +2,10 @@
 
 A bundle is a folder with a ``bundle.json``: a name, and for each role either an artefact of the
 catalogue (``{"artefact": "yamnet", "file": "yamnet.onnx"}``) or a file of its own
-(``{"file": "projector.npz", "sha256": "..."}``). "default" is the one called "tiny", which ships
-with the package. The encoder may be the ``manifest.json`` of an exported one, which brings its
-own labels and thresholds.
+(``{"file": "projector.npz", "sha256": "..."}``). The encoder may be the ``manifest.json`` of an
+exported one, which brings its own labels and thresholds. The transcriber is a folder, the
+catalogue's or the bundle's own (``{"folder": "zipformer", "engine": "sherpa-onnx"}``). "default" is
+the one called "tiny", which ships with the package.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from edge_alm.models.manifest import AUDIO_GRAPH, MANIFEST, load_manifest
 from edge_alm.models.mmproj_file import check_mmproj
 from edge_alm.models.onnx_file import check_onnx
 from edge_alm.models.projector_file import HOP_LEVELS, check_projector
+from edge_alm.models.sherpa_folder import check_sherpa
 
 DEFINITION = "bundle.json"
 SCENE_FORMAT = 1
@@ -36,11 +38,18 @@ on one form; a test holds that this is the one of :mod:`edge_alm.reasoning.promp
 AUDIO_WINDOW_S, MAX_AUDIO_WINDOW_S = 29.0, 600.0
 """libmtmd hears 30 s at a time: at 30 s and its padding there would be a second stretch."""
 
+ENGINES: Mapping[str, Callable[[Path], Any]] = {
+    "ctranslate2": check_ctranslate2,
+    "faster-whisper": check_ctranslate2,
+    "sherpa-onnx": check_sherpa,
+}
+"""What may turn speech into text, and what checks the folder of its model."""
+_DEFAULT_ENGINE = "ctranslate2"
 _CHECKS: dict[str, Callable[[Path], Any] | None] = {
     "vad": check_onnx,
     "encoder": check_onnx,
     "labels": None,
-    "transcriber": check_ctranslate2,
+    "transcriber": None,
     "language_model": check_gguf,
     "projector": check_projector,
     "adapter": check_gguf,
@@ -98,7 +107,7 @@ class Bundle:
     """CSV with the columns index, mid, display_name: a row for each class score (of no meaning
     where an exported encoder gives none)."""
     transcriber: Path | None
-    """A folder in CTranslate2 form; None where it was not asked for."""
+    """A folder in the form of its engine; None where it was not asked for."""
     language_model: Path | None
     """A GGUF file; None where it was not asked for."""
     projector: Path | None
@@ -122,13 +131,15 @@ class Bundle:
     golden: Golden | None
     exported: Path | None = None
     """The folder of an exported encoder, with its manifest; None: the encoder is YAMNet."""
+    engine: str = _DEFAULT_ENGINE
+    """Of :data:`ENGINES`; it runs the transcriber."""
 
 
 def load_bundle(
     name_or_dir: str | Path = "default",
     *,
     language_model: bool = True,
-    transcriber: bool = True,
+    transcriber: bool | str = True,
     encoder: str | Path | None = None,
 ) -> Bundle:
     """Find a bundle's files and check that they are whole and fit each other.
@@ -140,11 +151,12 @@ def load_bundle(
         name_or_dir: "default", the name of a bundle in the package, or a folder with a
             ``bundle.json``.
         language_model: False leaves out the language model, its adapter and the projectors.
-        transcriber: False leaves out the transcriber.
+        transcriber: False leaves out the transcriber; "ENGINE" runs the bundle's by another of
+            :data:`ENGINES`, "ENGINE:DIR" takes the model in that folder.
         encoder: the folder of an exported encoder, to use in place of the bundle's.
 
     Raises:
-        UsageError: no such bundle, or its definition is wrong.
+        UsageError: no such bundle or engine, or the definition is wrong.
         ModelMissingError: an artefact is not here yet.
         ModelBrokenError: a file's hash, header or widths disagree, or the bundle was trained on
             scenes of another form.
@@ -154,7 +166,7 @@ def load_bundle(
     choices = definition.get(_CHOICES, [])
     if encoder is None and choices and (choice := tuning.chosen(sha256, len(choices))):
         definition["encoder"] = choices[choice - 1]
-    unwanted = set() if transcriber else {"transcriber"}
+    unwanted = {"transcriber"}  # looked at below
     if not language_model:
         unwanted |= {"language_model", "projector", "adapter", "audio_projector"}
     paths = {
@@ -170,6 +182,10 @@ def load_bundle(
     exported = paths["encoder"].parent if paths["encoder"].name == MANIFEST else None
     if exported is not None:
         paths |= _exported_files(exported)
+    engine = _DEFAULT_ENGINE
+    if transcriber:
+        wish = transcriber if isinstance(transcriber, str) else ""
+        engine, paths["transcriber"] = _find_transcriber(folder, definition["transcriber"], wish)
     headers = {
         role: check(path) for role, path in paths.items() if (check := _CHECKS[role]) is not None
     }
@@ -193,6 +209,7 @@ def load_bundle(
         prior_weight=float(definition.get("prior_weight", 1.0)),
         golden=_read_golden(folder, definition.get("golden")),
         exported=exported,
+        engine=engine,
     )
 
 
@@ -399,6 +416,49 @@ def _find_file(folder: Path, role: str, entry: object) -> Path:
     if "sha256" in keys and (got := sha256_file(path)) != entry["sha256"].lower():
         raise ModelBrokenError(str(path), expected=f"SHA-256 {entry['sha256']}", got=got)
     return path
+
+
+def _find_transcriber(folder: Path, entry: object, choice: str) -> tuple[str, Path]:
+    """The engine and its model's folder, which has been checked.
+
+    Raises:
+        UsageError, ModelMissingError, ModelBrokenError: as :func:`load_bundle`.
+    """
+    what = f"{folder / DEFINITION}: transcriber"
+    if not isinstance(entry, dict):
+        raise UsageError(what, expected="an object of texts", got=repr(entry))
+    own = entry.get("engine", _DEFAULT_ENGINE)
+    engine, _, where = choice.partition(":")
+    for given, name in ((what, own), ("transcriber", engine or own)):
+        if name not in ENGINES:
+            raise UsageError(given, expected=f"one of {', '.join(ENGINES)}", got=repr(name))
+    engine = engine or own
+    if where:
+        path = Path(where)
+    elif ENGINES[engine] is not ENGINES[own]:
+        raise UsageError(
+            f"transcriber {engine}",
+            expected="a model of its own",
+            got=f"the bundle's, for {own}",
+            hint=f"name its folder: {engine}:DIR",
+        )
+    else:
+        path = _find_folder_of(folder, what, {k: v for k, v in entry.items() if k != "engine"})
+    ENGINES[engine](path)
+    return engine, path
+
+
+def _find_folder_of(folder: Path, what: str, entry: Mapping[str, object]) -> Path:
+    match entry:
+        case {"artefact": str(name), **rest} if not rest:
+            return _locate(name)
+        case {"folder": str(name), **rest} if not rest:
+            try:
+                return inside(folder, name)
+            except ValueError as error:
+                expected = "a folder in the bundle's folder"
+                raise UsageError(what, expected=expected, got=str(error)) from None
+    raise UsageError(what, expected="artefact or folder, perhaps engine", got=f"{sorted(entry)}")
 
 
 def _locate(name: str) -> Path:

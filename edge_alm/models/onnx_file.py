@@ -81,6 +81,8 @@ class OnnxInfo:
     """Of all tensors, those in other files included."""
     opsets: dict[str, int]
     """Domain to version; ``ai.onnx`` for the operators of ONNX itself."""
+    metadata: dict[str, str]
+    """What its maker noted, name to text."""
 
 
 def check_onnx(path: Path) -> OnnxInfo:
@@ -116,6 +118,7 @@ class _Checker:
         graphs = []
         ir_version = 0
         opsets: dict[str, int] = {}
+        metadata: dict[str, str] = {}
         for field in self.reader.fields(0, end):
             if field.number == 1:
                 ir_version = _number(field)
@@ -124,6 +127,9 @@ class _Checker:
             elif field.number == 8:
                 domain, version = self._opset(field)
                 opsets[domain] = version
+            elif field.number == 14:
+                pair = {part.number: self.reader.text(part) for part in self._fields(field)}
+                metadata[pair.get(1, "")] = pair.get(2, "")
             elif field.number == 25:  # FunctionProto: its nodes are field 7
                 for part in self._fields(field):
                     if part.number == 7:
@@ -142,6 +148,7 @@ class _Checker:
             self.tensors,
             self.weight_bytes,
             opsets,
+            metadata,
         )
 
     def _fields(self, field: Field) -> list[Field]:

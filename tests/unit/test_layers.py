@@ -39,6 +39,7 @@ FILES: dict[str, set[str]] = {
     "models/adapter_file.py": {"errors", "models.gguf_file"},
     "models/mmproj_file.py": {"errors", "models.gguf_file"},
     "models/projector_file.py": {"errors", "models.files"},
+    "models/sherpa_folder.py": {"errors", "models.files", "models.onnx_file"},
 }
 """What is pure, or reads a header only, may import no more than this."""
 
@@ -122,6 +123,8 @@ HEAVY = {
     "onnxruntime",
     "llama_cpp",
     "ctranslate2",
+    "faster_whisper",
+    "sherpa_onnx",
     "soundfile",
     "soxr",
 }

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_alm.hearing.transcriber import _is_speech, _without_loop, whisper_log_mel
+from edge_alm.hearing.transcriber import _without_loop, is_speech, whisper_log_mel
 
 
 def test_log_mel_of_a_tone_is_loudest_in_the_band_of_the_tone() -> None:
@@ -67,9 +67,9 @@ def test_without_a_loop_nothing_is_left() -> None:
 def test_what_noise_and_music_gave_is_no_speech(
     text: str, confidence: float, no_speech: float
 ) -> None:
-    assert not _is_speech(text, confidence, no_speech)
+    assert not is_speech(text, confidence, no_speech)
 
 
 @pytest.mark.parametrize(("confidence", "no_speech"), [(0.14, 0.11), (0.49, 0.41), (0.93, 0.90)])
 def test_what_people_gave_is_speech(confidence: float, no_speech: float) -> None:
-    assert _is_speech("Messages", confidence, no_speech)
+    assert is_speech("Messages", confidence, no_speech)

@@ -119,6 +119,42 @@ def test_what_is_not_asked_for_is_not_looked_at(tmp_path: Path) -> None:
     assert (bundle.language_model, bundle.projector, bundle.transcriber) == (None, None, None)
 
 
+def test_the_engine_and_its_model_can_be_chosen(tmp_path: Path, whisper: Path) -> None:
+    own = write_ctranslate2(tmp_path / "asr")
+    artefact, folder = {"artefact": "whisper-tiny.en"}, {"folder": "asr"}
+    cases: list[tuple[dict[str, str], bool | str, str, Path]] = [
+        (artefact, True, "ctranslate2", whisper),
+        (artefact, "faster-whisper", "faster-whisper", whisper),
+        (artefact | {"engine": "faster-whisper"}, True, "faster-whisper", whisper),
+        (artefact | {"engine": "faster-whisper"}, "ctranslate2", "ctranslate2", whisper),
+        (folder, True, "ctranslate2", own),
+        (artefact, f"ctranslate2:{own}", "ctranslate2", own),
+    ]
+    for entry, choice, engine, path in cases:
+        bundle = load_bundle(write_bundle(tmp_path, transcriber=entry), transcriber=choice)
+        assert (bundle.engine, bundle.transcriber) == (engine, path)
+
+
+@pytest.mark.parametrize(
+    ("entry", "choice", "words"),
+    [
+        ({"artefact": "whisper-tiny.en", "engine": "vosk"}, True, "faster-whisper"),
+        ({"artefact": "whisper-tiny.en"}, "vosk", "faster-whisper"),
+        ({"artefact": "whisper-tiny.en"}, "sherpa-onnx", "sherpa-onnx:DIR"),
+        ({"folder": "../asr"}, True, "in the bundle's folder"),
+        ({"folder": "asr", "artefact": "x"}, True, "artefact or folder"),
+        ({"engine": "ctranslate2"}, True, "artefact or folder"),
+        ({"folder": 3}, True, "artefact or folder"),
+        ("asr", True, "an object"),
+    ],
+)
+def test_a_transcriber_that_cannot_be_is_refused(
+    tmp_path: Path, entry: Any, choice: bool | str, words: str
+) -> None:
+    with pytest.raises(UsageError, match=words):
+        load_bundle(write_bundle(tmp_path, transcriber=entry), transcriber=choice)
+
+
 def test_a_changed_file_is_refused(tmp_path: Path) -> None:
     write_bundle(tmp_path)
     (tmp_path / "labels.csv").write_text("index\n")
