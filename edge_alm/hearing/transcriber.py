@@ -52,7 +52,8 @@ class Transcript:
     confidence: float
     """0 to 1; geometric mean probability of the text's tokens."""
     no_speech: float
-    """0 to 1; the model's probability that nobody speaks; 0 of a model that does not tell."""
+    """0 to 1; the model's probability that nobody speaks; 0 where it was not asked, for text that is
+    sure enough without it, or does not tell."""
 
 
 class Transcriber(Protocol):
@@ -109,12 +110,14 @@ class WhisperTranscriber:
         """See :class:`Transcriber`. Of more than 30 s the first 30 s."""
         samples = samples[:_LONGEST_SAMPLES]
         if len(samples) <= _SHORT_SAMPLES:
-            short = self._decode(self._encode_short(samples), len(samples))
+            short = self._decode(self._encode_short(samples), len(samples), asks_no_speech=False)
             if short.is_sure():
                 return short.transcript()
         padded = np.zeros(_LONGEST_SAMPLES, np.float32)
         padded[: len(samples)] = samples
-        return self._decode(self._encode(padded), len(samples)).transcript()
+        whole = self._decode(self._encode(padded), len(samples))
+        return_freed_memory()
+        return whole.transcript()
 
     def draft(self, samples: Samples) -> Transcript:
         """See :class:`Transcriber`. Of more than 10 s the first 10 s, read once."""
@@ -139,8 +142,13 @@ class WhisperTranscriber:
         mel = self._storage_view.from_array(whisper_log_mel(samples)[None])
         return np.array(self._model.encode(mel))
 
-    def _decode(self, features: NDArray[np.float32], n_samples: int) -> _Decoded:
-        """The text of encoder output [1, 1500, width] with ``n_samples`` of speech in it."""
+    def _decode(
+        self, features: NDArray[np.float32], n_samples: int, *, asks_no_speech: bool = True
+    ) -> _Decoded:
+        """The text of encoder output [1, 1500, width] with ``n_samples`` of speech in it.
+
+        Whether nobody speaks takes as long as one more token, a tenth of a short segment's time.
+        """
         max_tokens = min(
             _SPARE_TOKENS + math.ceil(_TOKENS_PER_SECOND * n_samples / SAMPLE_RATE_HZ), 224
         )
@@ -150,9 +158,8 @@ class WhisperTranscriber:
             beam_size=1,
             max_length=2 * max_tokens,  # CTranslate2 generates up to half of it
             return_scores=True,
-            return_no_speech_prob=True,
+            return_no_speech_prob=asks_no_speech,
         )[0]
-        return_freed_memory()
         tokens = result.sequences[0]
         # CTranslate2's score is the mean over the tokens without the one that ends the text.
         confidence = math.exp(min(result.scores[0], 0.0)) if tokens else 0.0

@@ -111,8 +111,9 @@ def test_short_speech_reads_the_same_beside_all_the_silence(transcriber: Transcr
 def test_any_length_is_read(transcriber: Transcriber, seconds: float) -> None:
     """1.1 s and the pause are 80 positions; CTranslate2 would take those alone for a mel."""
     speech = np.resize(read("speech_service.flac"), round(seconds * RATE))
-    assert transcriber.transcribe(speech).no_speech >= 0.0
-    assert transcriber.draft(speech).no_speech >= 0.0
+    for transcript in (transcriber.transcribe(speech), transcriber.draft(speech)):
+        assert 0.0 <= transcript.no_speech <= 1.0
+        assert 0.0 <= transcript.confidence <= 1.0
 
 
 def test_what_has_been_said_so_far(transcriber: Transcriber) -> None:
