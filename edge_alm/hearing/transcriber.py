@@ -2,36 +2,43 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_alm.errors import ModelBrokenError, missing_extra
+from edge_alm.models import store
 from edge_alm.models.ctranslate2_folder import check_ctranslate2
-from edge_alm.native import return_freed_memory
+from edge_alm.models.files import sha256_file
+from edge_alm.models.state_cache import StateCache
+from edge_alm.native import return_freed_memory, run_probe
 from edge_alm.types import SAMPLE_RATE_HZ, Samples
 
 _MEL_BANDS = 80
-_WINDOW_SAMPLES = 400
+_FRAME_SAMPLES = 400
 _HOP_SAMPLES = 160
 _POSITION_SAMPLES = 2 * _HOP_SAMPLES
 """What one position of the encoder's output stands for."""
-_LONGEST_SAMPLES = 1500 * _POSITION_SAMPLES
+_WINDOW_POSITIONS = 1500
+_WINDOW_SAMPLES = _WINDOW_POSITIONS * _POSITION_SAMPLES
 """30 s: what Whisper was trained on, whatever was said."""
 _SHORT_SAMPLES = 10 * SAMPLE_RATE_HZ
-"""Up to here the encoder reads what was said alone; what is longer it reads with all 30 s."""
+"""Up to here the encoder reads what was said, and little more, at first."""
 _PAUSE_SAMPLES = SAMPLE_RATE_HZ // 2
-"""Silence that it reads after a short segment. 99 prompts had 5.2 % of their words wrong with
-0.5 s and 5.4 % with 1 s; with 0.3 s and less silence appended one of them ran into a loop."""
+"""Silence that it reads then. 99 prompts had 5.2 % of their words wrong with 0.5 s and 5.4 % with
+1 s; with 0.3 s and less silence appended one of them ran into a loop."""
 _SURE = 0.6
-"""Confidence of a short segment's text below which it is read again with all 30 s: 4 of 99
+"""Confidence of a short segment's text below which it is read again, with more silence: 4 of 99
 prompts, and 72 of 79 clips of things."""
+_LONG_SAMPLES, _LONG_PAUSE_SAMPLES = 12 * SAMPLE_RATE_HZ, 2 * SAMPLE_RATE_HZ
+"""What it reads then, at least. All 30 s would take 110 MB beside the weights, 12 s take 50 MB."""
 _TOKENS_PER_SECOND = 8
 _SPARE_TOKENS = 16
 """The fastest prompt has 6 tokens a second; a loop would go on to 448."""
@@ -40,6 +47,15 @@ _MIN_CONFIDENCE = 0.08
 _MAX_NO_SPEECH_OF_DRAFT = 0.45
 """The beginnings of 33 prompts, 0.8 s with 0.25 s of silence before: at most 0.44, and words that
 were right in all but a few. A draft cannot be as sure as the rule for whole segments wants it."""
+_KEEP_SILENCE = """
+import json
+from pathlib import Path
+from edge_alm.hearing.transcriber import keep_silence
+folder, key = {}
+keep_silence(Path(folder), key)
+print(json.dumps({{}}))
+"""
+_KEEP_SILENCE_TIMEOUT_S = 120.0
 _PROMPT = ["<|startoftranscript|>", "<|notimestamps|>"]
 
 
@@ -52,8 +68,8 @@ class Transcript:
     confidence: float
     """0 to 1; geometric mean probability of the text's tokens."""
     no_speech: float
-    """0 to 1; the model's probability that nobody speaks; 0 where it was not asked, for text that is
-    sure enough without it, or does not tell."""
+    """0 to 1; the model's probability that nobody speaks; 0 where it does not tell, or was not
+    asked because the text is sure without it."""
 
 
 class Transcriber(Protocol):
@@ -83,64 +99,42 @@ class WhisperTranscriber:
     """
 
     def __init__(self, folder: Path, *, threads: int = 1) -> None:
-        spec = check_ctranslate2(folder)
-        # On a CPU that is not Intel's, MKL took 431 MB and six times as long as oneDNN, which
-        # CTranslate2 has too; so one and the same everywhere, unless the user says otherwise.
-        os.environ.setdefault("CT2_USE_MKL", "0")
-        try:
-            import ctranslate2
-        except ImportError as error:
-            raise missing_extra("asr", "ctranslate2", str(error)) from error
-        if spec != "WhisperSpec":
-            raise _broken(folder, f"a {spec}")
-        return_freed_memory()
-        self._storage_view = ctranslate2.StorageView
-        try:
-            self._model = ctranslate2.models.Whisper(
-                str(folder), device="cpu", compute_type="int8", intra_threads=threads
-            )
-        except (RuntimeError, ValueError) as error:
-            raise _broken(folder, str(error)) from error
-        if self._model.is_multilingual or self._model.n_mels != _MEL_BANDS:
-            raise _broken(folder, f"another with {self._model.n_mels} mel bands")
-        self._silence = self._encode(np.zeros(_LONGEST_SAMPLES, np.float32))
+        self._model = _open_model(folder, threads)
+        self._silence = _silent_window(folder, self._model)
         return_freed_memory()
 
     def transcribe(self, samples: Samples) -> Transcript:
         """See :class:`Transcriber`. Of more than 30 s the first 30 s."""
-        samples = samples[:_LONGEST_SAMPLES]
+        samples = samples[:_WINDOW_SAMPLES]
         if len(samples) <= _SHORT_SAMPLES:
-            short = self._decode(self._encode_short(samples), len(samples), asks_no_speech=False)
+            features = self._encode(samples, len(samples) + _PAUSE_SAMPLES)
+            short = self._decode(features, len(samples), asks_no_speech=False)
             if short.is_sure():
                 return short.transcript()
-        padded = np.zeros(_LONGEST_SAMPLES, np.float32)
-        padded[: len(samples)] = samples
-        whole = self._decode(self._encode(padded), len(samples))
+        features = self._encode(samples, max(_LONG_SAMPLES, len(samples) + _LONG_PAUSE_SAMPLES))
+        long = self._decode(features, len(samples))
         return_freed_memory()
-        return whole.transcript()
+        return long.transcript()
 
     def draft(self, samples: Samples) -> Transcript:
         """See :class:`Transcriber`. Of more than 10 s the first 10 s, read once."""
         samples = samples[:_SHORT_SAMPLES]
-        return self._decode(self._encode_short(samples), len(samples)).draft()
+        features = self._encode(samples, len(samples) + _PAUSE_SAMPLES)
+        return self._decode(features, len(samples)).draft()
 
-    def _encode_short(self, samples: Samples) -> NDArray[np.float32]:
-        """The encoder's output as if silence had followed up to the window's end.
+    def _encode(self, samples: Samples, until: int) -> NDArray[np.float32]:
+        """The encoder's output [1, 1500, width] for samples [n] and silence up to 30 s.
 
-        The time that the encoder takes grows with what it reads, and the decoder finds no end
-        without the silence: with 200 positions of it in place of all, 17 % of the words of 99
-        prompts were wrong, and noise was taken for speech. So it gets the output for a silent
-        window, which is always the same.
+        It reads up to ``until`` only: its time grows with that, its memory with the square. But
+        without the silence the decoder finds no end: with 200 positions of it in place of all,
+        17 % of the words of 99 prompts were wrong, and noise was taken for speech. So what follows
+        is the output for a silent window, which is always the same.
         """
-        positions = -(-(len(samples) + _PAUSE_SAMPLES) // _POSITION_SAMPLES)
+        positions = -(-min(until, _WINDOW_SAMPLES) // _POSITION_SAMPLES)
         padded = np.zeros(positions * _POSITION_SAMPLES, np.float32)
         padded[: len(samples)] = samples
-        return np.concatenate([self._encode(padded), self._silence[:, positions:]], axis=1)
-
-    def _encode(self, samples: Samples) -> NDArray[np.float32]:
-        """Encoder output [1, n // 320, width] of samples [n]."""
-        mel = self._storage_view.from_array(whisper_log_mel(samples)[None])
-        return np.array(self._model.encode(mel))
+        read = _encode(self._model, padded)
+        return np.concatenate([read, self._silence[:, positions:]], axis=1)
 
     def _decode(
         self, features: NDArray[np.float32], n_samples: int, *, asks_no_speech: bool = True
@@ -153,7 +147,7 @@ class WhisperTranscriber:
             _SPARE_TOKENS + math.ceil(_TOKENS_PER_SECOND * n_samples / SAMPLE_RATE_HZ), 224
         )
         result = self._model.generate(
-            self._storage_view.from_array(features),
+            _view(features),
             [_PROMPT],
             beam_size=1,
             max_length=2 * max_tokens,  # CTranslate2 generates up to half of it
@@ -164,6 +158,70 @@ class WhisperTranscriber:
         # CTranslate2's score is the mean over the tokens without the one that ends the text.
         confidence = math.exp(min(result.scores[0], 0.0)) if tokens else 0.0
         return _Decoded(tokens, confidence, float(result.no_speech_prob), len(tokens) < max_tokens)
+
+
+def _open_model(folder: Path, threads: int) -> Any:
+    spec = check_ctranslate2(folder)
+    # On a CPU that is not Intel's, MKL took 431 MB and six times as long as oneDNN, which
+    # CTranslate2 has too; so one and the same everywhere, unless the user says otherwise.
+    os.environ.setdefault("CT2_USE_MKL", "0")
+    try:
+        import ctranslate2
+    except ImportError as error:
+        raise missing_extra("asr", "ctranslate2", str(error)) from error
+    if spec != "WhisperSpec":
+        raise _broken(folder, f"a {spec}")
+    return_freed_memory()
+    try:
+        model = ctranslate2.models.Whisper(
+            str(folder), device="cpu", compute_type="int8", intra_threads=threads
+        )
+    except (RuntimeError, ValueError) as error:
+        raise _broken(folder, str(error)) from error
+    if model.is_multilingual or model.n_mels != _MEL_BANDS:
+        raise _broken(folder, f"another with {model.n_mels} mel bands")
+    return model
+
+
+def _encode(model: Any, samples: Samples) -> NDArray[np.float32]:
+    """Encoder output [1, n // 320, width] of samples [n]."""
+    return np.array(model.encode(_view(whisper_log_mel(samples)[None])))
+
+
+def _view(array: NDArray[np.float32]) -> Any:
+    import ctranslate2
+
+    return ctranslate2.StorageView.from_array(array)
+
+
+def keep_silence(folder: Path, key: str) -> None:
+    """Encode a silent window and keep it; for a process of its own."""
+    silence = _encode(_open_model(folder, 1), np.zeros(_WINDOW_SAMPLES, np.float32))
+    _silences().save(key, silence.tobytes())
+
+
+def _silent_window(folder: Path, model: Any) -> NDArray[np.float32]:
+    """Encoder output [1, 1500, width] of 30 s of silence.
+
+    Once a model it is computed in a process of its own, whose memory goes with it.
+    """
+    import ctranslate2
+
+    key = f"{sha256_file(folder / 'model.bin')} {ctranslate2.__version__}"
+    width = _encode(model, np.zeros(2 * _POSITION_SAMPLES, np.float32)).shape[-1]
+    expected_bytes = 4 * _WINDOW_POSITIONS * width
+    state = _silences().load(key)
+    if state is None or len(state) != expected_bytes:
+        code = _KEEP_SILENCE.format(json.dumps([str(folder.resolve()), key]))
+        run_probe(code, _KEEP_SILENCE_TIMEOUT_S)
+        state = _silences().load(key)
+    if state is None or len(state) != expected_bytes:  # nothing can be kept here
+        return _encode(model, np.zeros(_WINDOW_SAMPLES, np.float32))
+    return np.frombuffer(state, np.float32).reshape(1, _WINDOW_POSITIONS, width)
+
+
+def _silences() -> StateCache:
+    return StateCache(store.home() / "silences")
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,11 +282,11 @@ def whisper_log_mel(samples: Samples) -> NDArray[np.float32]:
     up to 8 kHz; log10, at most 8 below the loudest; (x + 4) / 4. From ``whisper/audio.py`` of
     https://github.com/openai/whisper.
     """
-    half = _WINDOW_SAMPLES // 2
+    half = _FRAME_SAMPLES // 2
     frames = len(samples) // _HOP_SAMPLES
     padded = np.pad(samples, half, mode="reflect")
-    windows = np.lib.stride_tricks.sliding_window_view(padded, _WINDOW_SAMPLES)
-    hann = np.hanning(_WINDOW_SAMPLES + 1)[:-1].astype(np.float32)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, _FRAME_SAMPLES)
+    hann = np.hanning(_FRAME_SAMPLES + 1)[:-1].astype(np.float32)
     spectrum = np.fft.rfft(windows[::_HOP_SAMPLES][:frames] * hann)
     power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32)
     log_mel = np.log10(np.maximum(_mel_filters() @ power.T, 1e-10))
@@ -247,7 +305,7 @@ def _mel_filters() -> NDArray[np.float32]:
     top = 15.0 + math.log(SAMPLE_RATE_HZ / 2 / 1000.0) / step
     mels = np.linspace(0.0, top, _MEL_BANDS + 2)
     edges = np.where(mels < 15.0, mels * 200.0 / 3.0, 1000.0 * np.exp((mels - 15.0) * step))
-    bins = np.linspace(0.0, SAMPLE_RATE_HZ / 2, _WINDOW_SAMPLES // 2 + 1)
+    bins = np.linspace(0.0, SAMPLE_RATE_HZ / 2, _FRAME_SAMPLES // 2 + 1)
     low, middle, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
     rising = (bins - low) / (middle - low)
     falling = (high - bins) / (high - middle)

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_alm.errors import EdgeAlmError, UsageError
+from edge_alm.models.state_cache import StateCache
 from edge_alm.reasoning.llama import DEFAULT_N_CTX, LlamaContext, Logits, TextDecoder
 from edge_alm.reasoning.marks import HopMarks
 from edge_alm.reasoning.mtmd import AudioTower, Piece, probe_audio_tower
-from edge_alm.reasoning.prefix_cache import PrefixCache
 from edge_alm.reasoning.projector import Projector
 from edge_alm.reasoning.prompts import (
     NOTHING_HEARD,
@@ -178,7 +178,7 @@ class LocalReasoner:
             self._scene = SceneMemory(
                 self._llama,
                 pinned_prompt(self._chat, trained=trained),
-                PrefixCache(cache) if cache else None,
+                StateCache(cache) if cache else None,
                 spare_tokens=self._count_audio(),
             )
         except BaseException:

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_alm.errors import EdgeAlmError, UsageError
+from edge_alm.models.state_cache import StateCache
 from edge_alm.reasoning.llama import LlamaContext, Logits
-from edge_alm.reasoning.prefix_cache import PrefixCache
 from edge_alm.reasoning.prompts import Prompt
 
 SCENE = 0
@@ -71,7 +71,7 @@ class SceneMemory:
         self,
         llama: LlamaContext,
         pinned: Prompt,
-        cache: PrefixCache | None = None,
+        cache: StateCache | None = None,
         spare_tokens: int = 0,
     ) -> None:
         self._llama = llama
@@ -91,7 +91,7 @@ class SceneMemory:
         llama.clear()
         self._pin(tokens, cache)
 
-    def _pin(self, tokens: list[int], cache: PrefixCache | None) -> None:
+    def _pin(self, tokens: list[int], cache: StateCache | None) -> None:
         key = f"{self._llama.identity} {tokens}"
         state = cache.load(key) if cache else None
         if state and self._llama.restore(SCENE, state):

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from edge_alm.errors import MissingExtraError, ModelBrokenError, ModelMissingError, UsageError
 from edge_alm.models.bundle import load_bundle
+from edge_alm.models.state_cache import StateCache
 from edge_alm.reasoning.llama import ContextFullError, LlamaContext, TextDecoder
-from edge_alm.reasoning.prefix_cache import PrefixCache
 from edge_alm.reasoning.prompts import CHATML, Part, chat_format, pinned_prompt, question_prompt
 from edge_alm.reasoning.queue import SceneQueue
 from edge_alm.reasoning.reasoner import (
@@ -539,7 +539,7 @@ def test_a_saved_prefix_gives_what_computing_it_gives(
     def make() -> LlamaContext:
         return LlamaContext(model, n_ctx=256, n_batch=32, n_threads=1)
 
-    cache = PrefixCache(tmp_path)
+    cache = StateCache(tmp_path)
     with make() as llama:
         computed = _ask(SceneMemory(llama, PINNED, cache), llama)
 

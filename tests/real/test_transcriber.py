@@ -96,13 +96,13 @@ def test_text_stays_in_noise_and_in_pieces(transcriber: Transcriber, models: Pat
 
 
 def test_short_speech_reads_the_same_beside_all_the_silence(transcriber: Transcriber) -> None:
-    """What is encoded alone and what is encoded with all 30 s, which an uncertain text falls to."""
+    """What is encoded alone, and with all 30 s."""
     assert isinstance(transcriber, WhisperTranscriber)
     same = 0
     for name in prompts():
         samples = read(name)
-        padded = np.pad(samples, (0, 30 * RATE - len(samples)))
-        whole = transcriber._decode(transcriber._encode(padded), len(samples)).transcript()
+        features = transcriber._encode(samples, 30 * RATE)
+        whole = transcriber._decode(features, len(samples)).transcript()
         same += transcriber.transcribe(samples).text == whole.text
     assert same >= 0.8 * len(prompts())
 
@@ -163,6 +163,25 @@ def test_nothing_is_said_in_noise(transcriber: Transcriber, level_db: float, slo
 )
 def test_nothing_is_said_by_music_and_things(transcriber: Transcriber, name: str) -> None:
     assert transcriber.transcribe(read(f"{name}.flac")[: 10 * RATE]).text == ""
+
+
+def test_the_silence_is_kept_and_damage_to_it_mended(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGE_ALM_HOME", str(tmp_path / "home"))
+    silences = [WhisperTranscriber(folder)._silence]
+    (kept,) = (tmp_path / "home" / "silences").iterdir()
+    written_ns = kept.stat().st_mtime_ns
+    silences += [WhisperTranscriber(folder)._silence]
+    assert kept.stat().st_mtime_ns == written_ns
+    kept.write_bytes(kept.read_bytes()[:-100])
+    silences += [WhisperTranscriber(folder)._silence]
+    assert kept.stat().st_mtime_ns != written_ns
+    monkeypatch.setenv("EDGE_ALM_HOME", str(kept))  # no folder
+    silences += [WhisperTranscriber(folder)._silence]
+    assert silences[0].shape == (1, 1500, 384)
+    for silence in silences:
+        np.testing.assert_array_equal(silence, silences[0])
 
 
 def test_missing_and_broken_models_say_so(folder: Path, tmp_path: Path) -> None:

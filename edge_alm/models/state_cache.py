@@ -1,8 +1,9 @@
-"""The pinned prompt's KV state on disk, so that a start need not compute it again.
+"""What a model makes of the same input at every start, on disk, so that it need not do it again.
 
-512 pinned tokens take SmolLM2-135M 3.3 s of one x86 core at every start; their state is 12 MB
-and comes back in a few milliseconds. The file is only ever a shortcut: one that is missing,
-damaged or made by another model, prompt, context or library is ignored and written anew.
+The 512 pinned tokens take SmolLM2-135M 3.3 s of one x86 core; their KV state is 12 MB and comes
+back in a few milliseconds. What Whisper's encoder gives for 30 s of silence takes 110 MB of memory
+to compute, and has 2.3 MB. The file is only ever a shortcut: one that is missing, damaged or made
+of something else (another model, prompt, context or library) is ignored and written anew.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _SUFFIX = ".kv"
 _DIGEST_BYTES = 32
 
 
-class PrefixCache:
+class StateCache:
     """A folder of states, each with its SHA-256 in front.
 
     Args:

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_alm.reasoning.prefix_cache import KEPT_FILES, PrefixCache
+from edge_alm.models.state_cache import KEPT_FILES, StateCache
 
 
 def test_what_was_saved_is_loaded_under_its_key_only(tmp_path: Path) -> None:
-    cache = PrefixCache(tmp_path / "new" / "folder")
+    cache = StateCache(tmp_path / "new" / "folder")
     assert cache.load("a") is None
     cache.save("a", b"state of a")
     assert cache.load("a") == b"state of a"
@@ -20,7 +20,7 @@ def test_what_was_saved_is_loaded_under_its_key_only(tmp_path: Path) -> None:
 @given(st.integers(0, 300), st.integers(1, 255))
 def test_a_damaged_file_is_never_loaded(position: int, flip: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        cache = PrefixCache(Path(folder))
+        cache = StateCache(Path(folder))
         cache.save("a", bytes(200))
         (file,) = Path(folder).iterdir()
         content = bytearray(file.read_bytes())
@@ -33,7 +33,7 @@ def test_a_damaged_file_is_never_loaded(position: int, flip: int) -> None:
 
 
 def test_only_the_newest_are_kept(tmp_path: Path) -> None:
-    cache = PrefixCache(tmp_path)
+    cache = StateCache(tmp_path)
     for number in range(KEPT_FILES + 2):
         cache.save(str(number), b"x")
         newest = max(tmp_path.iterdir(), key=lambda path: path.stat().st_mtime_ns)
@@ -45,7 +45,7 @@ def test_only_the_newest_are_kept(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    cache = PrefixCache(tmp_path / "file" / "folder")
+    cache = StateCache(tmp_path / "file" / "folder")
     cache.save("a", b"x")
     assert cache.load("a") is None
 
@@ -55,5 +55,5 @@ def test_nothing_half_written_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "replace", full)
-    PrefixCache(tmp_path).save("a", b"x")
+    StateCache(tmp_path).save("a", b"x")
     assert list(tmp_path.iterdir()) == []
