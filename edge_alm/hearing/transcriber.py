@@ -39,7 +39,7 @@ _PAUSE_SAMPLES = SAMPLE_RATE_HZ // 2
 1 s; with 0.3 s and less silence appended one of them ran into a loop."""
 _SURE = 0.6
 """Confidence of a short segment's text below which it is read again, with more silence: 4 of 99
-prompts, and 72 of 79 clips of things."""
+prompts, and 78 of 79 clips of things, with all 30 s of silence."""
 _LONG_SAMPLES, _LONG_PAUSE_SAMPLES = 12 * SAMPLE_RATE_HZ, 2 * SAMPLE_RATE_HZ
 """What it reads then, at least. All 30 s would take 110 MB beside the weights, 12 s take 50 MB."""
 _TOKENS_PER_SECOND = 8
