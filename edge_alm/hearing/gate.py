@@ -30,7 +30,8 @@ RISE_DB = 0.05
 HANGOVER_BLOCKS = 10
 """Blocks (about 1 s) that the gate stays open after the last reason for it."""
 
-_BAND_EDGES_HZ = (60, 250, 500, 1000, 2000, 3000, 4500, 8000)
+BAND_EDGES_HZ = (60, 250, 500, 1000, 2000, 3000, 4500, 8000)
+"""Each band reaches from one to the next."""
 
 
 class SoundGate:
@@ -38,10 +39,10 @@ class SoundGate:
 
     def __init__(self) -> None:
         bin_hz = SAMPLE_RATE_HZ / BLOCK_SAMPLES
-        self._edges = np.array([round(edge / bin_hz) for edge in _BAND_EDGES_HZ])
+        self._edges = np.array([round(edge / bin_hz) for edge in BAND_EDGES_HZ])
         # Parseval: a full-scale square wave is 0 dBFS
         self._scale = 2.0 / BLOCK_SAMPLES**2
-        self._margin_db = np.full(len(_BAND_EDGES_HZ), BAND_MARGIN_DB)
+        self._margin_db = np.full(len(BAND_EDGES_HZ), BAND_MARGIN_DB)
         self._margin_db[0] = MARGIN_DB
         self.reset()
 

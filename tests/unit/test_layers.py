@@ -14,14 +14,15 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "edge_alm"
 
 FOUNDATION = {"types", "errors", "native"}
-MIDDLE = FOUNDATION | {"models", "audio", "hearing", "reasoning"}
+MIDDLE = FOUNDATION | {"models", "bridge", "audio", "hearing", "reasoning"}
 BELOW: dict[str, set[str]] = {
     "types": set(),
     "errors": set(),
     "native": set(),
     "models": FOUNDATION,
     "bundles": set(),
-    "audio": FOUNDATION,
+    "bridge": FOUNDATION | {"models"},
+    "audio": FOUNDATION | {"bridge"},
     "hearing": FOUNDATION | {"models"},
     "reasoning": FOUNDATION | {"models"},
     "pipeline": MIDDLE,
@@ -34,6 +35,10 @@ BELOW: dict[str, set[str]] = {
 FILES: dict[str, set[str]] = {
     "hearing/gate.py": {"types"},
     "hearing/segmenter.py": {"types"},
+    "bridge/frame.py": {"bridge.numbers"},
+    "bridge/reorder.py": set(),
+    "bridge/clock.py": set(),
+    "bridge/ledger.py": {"bridge.frame"},
     "reasoning/marks.py": set(),
     "reasoning/prompts.py": {"types"},
     "models/adapter_file.py": {"errors", "models.gguf_file"},
@@ -47,7 +52,8 @@ WORKSHOP: dict[str, set[str]] = {
     "quantize": {"edge_alm", "export"},
     "export": {"edge_alm"},
     "ros_nodes": {"edge_alm"},
-    "benchmarks": {"edge_alm", "export", "quantize"},
+    "firmware_bridge": {"edge_alm"},
+    "benchmarks": {"edge_alm", "export", "quantize", "firmware_bridge"},
 }
 """The folders beside the package, and whom they may import. None imports the command line."""
 
@@ -127,6 +133,7 @@ HEAVY = {
     "sherpa_onnx",
     "soundfile",
     "soxr",
+    "cryptography",
 }
 TRAINING = {"torch", "transformers", "peft", "accelerate", "gguf", "optimum", "onnx"}
 """The extra ``export``."""

@@ -1,0 +1,153 @@
+"""One session's frames in order, and the parts of its stream that they bring."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+
+from edge_alm.bridge.clock import DeviceClock
+from edge_alm.bridge.codecs import CONTEXT_S, conceal
+from edge_alm.bridge.frame import ProtocolError, WireFrame
+from edge_alm.bridge.ledger import Ledger
+from edge_alm.bridge.messages import Hello, Stats
+from edge_alm.bridge.numbers import Flag, FrameType, Status
+from edge_alm.types import Fault, Samples
+
+MAX_CONCEALED_S = 0.5
+"""A longer gap is not made up for: all starts anew after it."""
+
+NOTHING: Samples = np.zeros(0, np.float32)
+ON_THE_WAY = "lost on the way"
+BY_DEVICE = "dropped by the device"
+
+Decoders: TypeAlias = Mapping[FrameType, Callable[[bytes], Samples]]
+
+
+@dataclass(frozen=True, slots=True)
+class Begins:
+    """A session; what was under way before is over."""
+
+    hello: Hello
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """Samples at the device's rate, shape [n]."""
+
+    samples: Samples
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Samples that the device meant to send and that never came."""
+
+    samples: int
+    reason: str
+    fill: Samples
+    """What is made up for them, shape [n]; n is ``samples`` or 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Withheld:
+    """Samples that the device did not mean to send."""
+
+    samples: int
+    muted: bool
+    """By its switch; else there was nothing worth hearing."""
+
+
+Part: TypeAlias = Begins | Heard | Missing | Withheld | Fault
+
+
+class DeviceStream:
+    """A session from its HELLO on.
+
+    Args:
+        hello: what the device said of itself.
+        first: the frame that said it.
+        decoders: by codec.
+    """
+
+    def __init__(self, hello: Hello, first: WireFrame, decoders: Decoders) -> None:
+        self.hello = hello
+        self.ledger = Ledger(first, hello.rate_hz)
+        self.clock = DeviceClock(hello.rate_hz)
+        self.stats: Stats | None = None
+        """The device's last ones."""
+        self.codec: FrameType | None = None
+        """Of the last audio."""
+        self.is_muted = False
+        self.is_over = False
+        """Whether the device said so."""
+        self.refused: Counter[str] = Counter()
+        """Payloads that could not be read, by the name of the status."""
+        self._decoders = decoders
+        self._sequence = first.sequence
+        self._context = round(CONTEXT_S * hello.rate_hz)
+        self._heard = NOTHING
+
+    @property
+    def tag(self) -> int:
+        """What this session's frames carry."""
+        return self.hello.session & 0xFFFF
+
+    def follow(self, frame: WireFrame) -> list[Part]:
+        """What the next frame brings; frames come in order.
+
+        Where a payload cannot be read its samples count as lost, as the next frame tells.
+        """
+        parts = self._reach(frame)
+        is_muted, was_muted = bool(frame.flags & Flag.MUTED), self.is_muted
+        self.is_muted, self._sequence = is_muted, frame.sequence + 1
+        if is_muted and not was_muted:
+            parts.append(
+                Fault("muted", f"device {self.hello.name!r} is muted", "move its switch to hear")
+            )
+        try:
+            if frame.is_audio:
+                parts.append(self._hear(frame))
+            elif frame.type == FrameType.STATS:
+                self.stats = Stats.unpack(frame.payload)
+        except ProtocolError as error:
+            self.refused[error.status.name] += 1
+        self.is_over = frame.type == FrameType.BYE
+        return parts
+
+    def _reach(self, frame: WireFrame) -> list[Part]:
+        gap = self.ledger.reach(frame)
+        if gap is None:
+            self.ledger.restart(frame)
+            self._heard = NOTHING
+            return [
+                Fault(
+                    "bad-count",
+                    f"device {self.hello.name!r}: its sample counts jump or run backwards",
+                    "update the device; what lies before the jump is not accounted for",
+                )
+            ]
+        parts: list[Part] = []
+        if gap.lost:
+            in_order = (frame.sequence - self._sequence) % 2**32 == 0
+            rate_hz = self.hello.rate_hz
+            concealed = gap.lost if gap.lost <= MAX_CONCEALED_S * rate_hz else 0
+            fill = conceal(self._heard, concealed, rate_hz)
+            parts.append(Missing(gap.lost, BY_DEVICE if in_order else ON_THE_WAY, fill))
+            self._heard = NOTHING
+        if gap.withheld:
+            parts.append(Withheld(gap.withheld, self.is_muted or bool(frame.flags & Flag.MUTED)))
+            self._heard = NOTHING
+        return parts
+
+    def _hear(self, frame: WireFrame) -> Heard:
+        decode = self._decoders.get(frame.type)
+        if decode is None:
+            raise ProtocolError(Status.BAD_TYPE)
+        samples = decode(frame.payload)
+        self.ledger.hear(len(samples))
+        self.codec = frame.type
+        self._heard = np.concatenate((self._heard, samples))[-self._context :]
+        return Heard(samples)

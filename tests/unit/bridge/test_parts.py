@@ -1,0 +1,142 @@
+"""Codec, order, clock and what is made up for a gap, each by itself."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_alm.bridge import adpcm
+from edge_alm.bridge.clock import DeviceClock
+from edge_alm.bridge.codecs import CONTEXT_S, FADE_S, choose_codec, conceal, decode_pcm16
+from edge_alm.bridge.frame import ProtocolError
+from edge_alm.bridge.numbers import FrameType
+from edge_alm.bridge.reorder import CAPACITY, ReorderBuffer
+
+
+@given(st.lists(st.integers(-32768, 32767), min_size=1, max_size=500))
+def test_adpcm_gives_as_many_samples_as_it_took(samples: list[int]) -> None:
+    block = adpcm.AdpcmEncoder().encode(samples)
+    assert len(block) == 4 + (len(samples) + 1) // 2
+    assert adpcm.count_samples(block) == len(samples) == len(adpcm.decode(block))
+
+
+@pytest.mark.parametrize("tone_hz", [100, 1000, 3000])
+def test_adpcm_is_close(tone_hz: int) -> None:
+    at = np.arange(3200) / 16_000
+    samples = np.round(8000 * np.sin(2 * np.pi * tone_hz * at)).astype(np.int16)
+    encoder = adpcm.AdpcmEncoder()
+    blocks = [encoder.encode(samples[i : i + 320].tolist()) for i in range(0, 3200, 320)]
+    found = np.concatenate([adpcm.decode(block) for block in blocks])
+    noise = (found.astype(float) - samples)[320:]
+    assert 20 * np.log10(np.std(samples) / np.std(noise)) > 18
+
+
+def test_a_lost_block_does_no_harm_to_the_next() -> None:
+    encoder = adpcm.AdpcmEncoder()
+    rng = np.random.default_rng(0)
+    parts = [rng.integers(-9000, 9000, 320).tolist() for _ in range(3)]
+    whole = [adpcm.decode(encoder.encode(part)) for part in parts]
+    again = adpcm.AdpcmEncoder()
+    blocks = [again.encode(part) for part in parts]
+    assert np.array_equal(adpcm.decode(blocks[2]), whole[2])
+
+
+@pytest.mark.parametrize("block", [b"", bytes(4), b"\0\0\x59\0\0", b"\0\0\0\x02\0"])
+def test_what_is_no_block_is_refused(block: bytes) -> None:
+    with pytest.raises(ProtocolError, match="BAD_PAYLOAD"):
+        adpcm.decode(block)
+
+
+@pytest.mark.parametrize("payload", [b"", b"a", b"abc"])
+def test_what_is_no_pcm16_is_refused(payload: bytes) -> None:
+    with pytest.raises(ProtocolError, match="BAD_PAYLOAD"):
+        decode_pcm16(payload)
+
+
+def test_the_first_codec_in_common_is_taken() -> None:
+    decoders = (FrameType.OPUS, FrameType.ADPCM, FrameType.PCM16)
+    assert choose_codec(0b011, decoders) == FrameType.ADPCM
+    assert choose_codec(0b111, decoders) == FrameType.OPUS
+    assert choose_codec(0b1000, decoders) is None
+
+
+@given(st.permutations(range(12)), st.sets(st.integers(1, 11)), st.integers(0, 2**32 - 1))
+def test_whatever_comes_goes_out_once_and_in_order(
+    arrivals: list[int], missing: set[int], first: int
+) -> None:
+    buffer: ReorderBuffer[int] = ReorderBuffer(1e9)
+    given_out = buffer.push(first, 0, 0.0)
+    for number in arrivals:
+        if number and number not in missing:
+            given_out += buffer.push((first + number) % 2**32, number, 0.0)
+            given_out += buffer.push((first + number) % 2**32, number, 0.0)
+    given_out += buffer.flush()
+    assert given_out == sorted(set(range(12)) - missing)
+    assert buffer.duplicates + buffer.late == len(set(range(1, 12)) - missing)
+
+
+def test_a_hole_never_holds_more_than_there_is_room_for() -> None:
+    buffer: ReorderBuffer[int] = ReorderBuffer(1e9)
+    given_out = buffer.push(0, 0, 0.0)
+    for number in range(2, 3 * CAPACITY):
+        given_out += buffer.push(number, number, 0.0)
+    assert given_out == [0, *range(2, 3 * CAPACITY)]
+
+
+def test_what_is_given_up_comes_too_late() -> None:
+    buffer: ReorderBuffer[str] = ReorderBuffer(0.05)
+    assert buffer.push(0, "a", 0.0) == ["a"]
+    assert buffer.push(2, "c", 0.01) == []
+    assert buffer.deadline_s == pytest.approx(0.06)
+    assert buffer.advance(0.059) == []
+    assert buffer.advance(0.061) == ["c"]
+    assert buffer.push(1, "b", 0.07) == []
+    assert (buffer.late, buffer.deadline_s) == (1, None)
+
+
+@pytest.mark.parametrize("drift", [0.0, 50e-6, -300e-6, 0.01])
+def test_offset_and_drift_are_found(drift: float) -> None:
+    """With round trips of 2 to 60 ms, of which now one way and now the other takes the most."""
+    rng = np.random.default_rng(0)
+    clock = DeviceClock(16_000)
+    now_s = 1000.0
+    for _ in range(64):
+        there_s, back_s = 0.001 + rng.exponential(0.01, 2)
+        position = round((now_s + there_s - 990.0) * 16_000 * (1 + drift))
+        clock.add(now_s, position, 0.0, now_s + there_s + back_s)
+        now_s += 2.0
+    position = round((now_s - 990.0) * 16_000 * (1 + drift))
+    assert clock.host_s(position) == pytest.approx(now_s, abs=0.005)
+    assert clock.drift_ppm == pytest.approx(1e6 * drift, abs=100)
+    assert clock.round_trip_s is not None
+    assert clock.round_trip_s < 0.02
+
+
+def test_a_clock_that_was_never_asked_is_not_known() -> None:
+    assert DeviceClock(16_000).host_s(0) is None
+
+
+def test_a_tone_goes_on_across_a_gap_and_fades() -> None:
+    at = np.arange(4000) / 16_000
+    tone = (0.5 * np.sin(2 * np.pi * 200 * at)).astype(np.float32)
+    context = round(CONTEXT_S * 16_000)
+    made = conceal(tone[2000 - context : 2000], 1600, 16_000)
+    assert len(made) == 1600
+    fade = round(FADE_S * 16_000)
+    assert np.allclose(made[:40], tone[2000:2040], atol=0.05)
+    assert np.abs(made[:200]).max() > 0.4
+    assert not made[fade:].any()
+
+
+@given(st.integers(0, 700), st.integers(0, 2000), st.floats(0, 1, width=32))
+def test_what_is_made_up_is_as_long_as_wanted_and_no_louder(
+    before: int, count: int, level: float
+) -> None:
+    rng = np.random.default_rng(before)
+    heard = (level * rng.uniform(-1, 1, before)).astype(np.float32)
+    made = conceal(heard, count, 16_000)
+    assert made.shape == (count,)
+    assert made.dtype == np.float32
+    assert np.abs(made).max(initial=0) <= level
