@@ -39,6 +39,8 @@ class Frame:
     """Sample index of ``samples[0]`` on the stream's clock."""
     samples: Samples
     """Shape [n], n >= 1; any n."""
+    made_up: bool = False
+    """They stand in for samples that the ``Lost`` before this frame has told of."""
 
     @property
     def end(self) -> int:
@@ -185,7 +187,8 @@ class Source(Protocol):
     def packets(self) -> Iterator[Packet]:
         """Frames in order, gaps announced by ``Lost``; ends at the end of the stream.
 
-        For every frame: ``frame.start == previous.end + samples lost since``.
+        For every frame: ``frame.start == previous.end + samples lost since``. One that is made
+        up does not count: it lies within the gap that was just told.
         """
         ...
 

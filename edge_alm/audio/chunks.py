@@ -15,8 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge_alm.audio.file import MAX_CHANNELS, MAX_MAGNITUDE, to_mono, zero_bad_samples
-from edge_alm.audio.resample import MAX_RATE_HZ, MIN_RATE_HZ, Resampler, resampled_length
-from edge_alm.types import SAMPLE_RATE_HZ, Fault, Frame, Lost, Packet, Samples, to_seconds
+from edge_alm.audio.resample import MAX_RATE_HZ, MIN_RATE_HZ
+from edge_alm.audio.timeline import Timeline
+from edge_alm.types import SAMPLE_RATE_HZ, Fault, Packet, Samples
 
 ENCODINGS: dict[str, str] = {"s16le": "<i2", "f32le": "<f4"}
 """Names of encodings, and how numpy calls them."""
@@ -93,13 +94,7 @@ class ChunkParser:
     def __init__(self) -> None:
         self.started_unix: float | None = None
         """Wall clock of sample 0 by the first good chunk's stamp; None before it."""
-        self._clock = 0
-        """Samples at 16 kHz given or lost so far."""
-        self._resampler: Resampler | None = None
-        self._rate_hz = 0
-        self._begin = 0
-        """The clock where the sender's numbers ``_first`` begins."""
-        self._first = 0
+        self._timeline = Timeline()
         self._next = 0
         """The sender's number that should come next."""
         self._last: Chunk | None = None
@@ -119,23 +114,20 @@ class ChunkParser:
         if last is None:
             stamp_unix = chunk.stamp_unix or now_unix - chunk.duration_s
             self.started_unix = stamp_unix
-            self._begin_part(chunk)
-            packets = []
-        elif chunk.rate_hz != self._rate_hz or self._has_restarted(chunk, last):
-            packets = self.finish()
-            packets += self._lose(self._absence(chunk, last), RESTARTED)
-            self._begin_part(chunk)
+            packets = self._begin_part(chunk, 0)
+        elif chunk.rate_hz != self._timeline.rate_hz or self._has_restarted(chunk, last):
+            packets = self._begin_part(chunk, self._absence(chunk, last))
         else:
             packets = []
         return packets + self._follow(chunk, missing)
 
     def finish(self) -> list[Packet]:
         """What the resampler still holds; the stream is over."""
-        return [] if self._resampler is None else self._frame(self._resampler.flush())
+        return self._timeline.finish()
 
     def _has_restarted(self, chunk: Chunk, last: Chunk) -> bool:
         if chunk.first_sample > last.first_sample:
-            return (chunk.first_sample - self._next) / self._rate_hz > MAX_GAP_S
+            return (chunk.first_sample - self._next) / chunk.rate_hz > MAX_GAP_S
         if chunk.stamp_unix and last.stamp_unix:
             return chunk.stamp_unix > last.stamp_unix
         return chunk.first_sample == 0
@@ -147,11 +139,9 @@ class ChunkParser:
         away_s = chunk.stamp_unix - (last.stamp_unix + last.duration_s)
         return round(away_s * SAMPLE_RATE_HZ) if 0 < away_s < MAX_GAP_S else 0
 
-    def _begin_part(self, chunk: Chunk) -> None:
-        self._rate_hz = chunk.rate_hz
-        self._resampler = Resampler(chunk.rate_hz)
-        self._begin = self._clock
-        self._first = self._next = chunk.first_sample
+    def _begin_part(self, chunk: Chunk, absence: int) -> list[Packet]:
+        self._next = chunk.first_sample
+        return self._timeline.begin(chunk.rate_hz, absence, RESTARTED)
 
     def _follow(self, chunk: Chunk, missing: str) -> list[Packet]:
         """A good chunk of the part under way."""
@@ -178,32 +168,13 @@ class ChunkParser:
             )
             mono = mono[skip:]
         elif skip < 0:
-            packets += self.finish()
+            packets += self._timeline.miss(-skip, missing)
             self._next = chunk.first_sample
-            at = self._begin + resampled_length(self._next - self._first, self._rate_hz)
-            packets += self._lose(at - self._clock, missing)
         if len(mono):
             self._last = chunk
             self._next += len(mono)
-            packets += self._frame(self._resample(mono))
+            packets += self._timeline.hear(mono)
         return packets
-
-    def _resample(self, mono: Samples) -> Samples:
-        return mono if self._resampler is None else self._resampler.push(mono)
-
-    def _frame(self, samples: Samples) -> list[Packet]:
-        if not len(samples):
-            return []
-        frame = Frame(self._clock, samples)
-        self._clock = frame.end
-        return [frame]
-
-    def _lose(self, samples: int, reason: str) -> list[Packet]:
-        if samples <= 0:
-            return []
-        at = self._clock
-        self._clock += samples
-        return [Lost(samples, to_seconds(at), reason)]
 
 
 class ChunkStream:

@@ -30,7 +30,7 @@ def decode_pcm16(payload: bytes) -> Samples:
     """
     if not payload or len(payload) % 2:
         raise ProtocolError(Status.BAD_PAYLOAD)
-    return np.frombuffer(payload, "<i2") * _FULL_SCALE
+    return np.asarray(np.frombuffer(payload, "<i2") * _FULL_SCALE, np.float32)
 
 
 def decode_adpcm(payload: bytes) -> Samples:
@@ -39,7 +39,7 @@ def decode_adpcm(payload: bytes) -> Samples:
     Raises:
         ProtocolError: BAD_PAYLOAD.
     """
-    return adpcm.decode(payload) * _FULL_SCALE
+    return np.asarray(adpcm.decode(payload) * _FULL_SCALE, np.float32)
 
 
 DECODERS: dict[FrameType, Callable[[bytes], Samples]] = {
