@@ -60,6 +60,7 @@ from edge_alm.types import (
     Packet,
     Sound,
     Source,
+    Teller,
     to_seconds,
 )
 from edge_alm.workers import Hearing, Mind, closed
@@ -278,7 +279,9 @@ class Ears:
             )
 
         try:
-            return mind.call(answer).result()
+            answered = mind.call(answer).result()
+            self._tell(answered)
+            return answered
         finally:
             given_up.set()  # Ctrl-C in an interactive session must not leave it at work
 
@@ -318,6 +321,12 @@ class Ears:
             source.close()
         if self._mind:
             self._mind.close()
+
+    def _tell(self, event: Event) -> None:
+        """Pass an event on to whoever is at the source's other end."""
+        source: object = self._source
+        if isinstance(source, Teller):
+            source.tell(event)
 
     def _require_mind(self) -> Mind:
         if self._mind is None:
@@ -406,6 +415,7 @@ class Ears:
                 if self._is_news(event):
                     self._mind.scene.put_event(event)
                 self._hold_back(self._mind, waits)
+            self._tell(event)
             yield _stamp(event, source.started_unix)
 
     def _kept(self, packets: Iterable[Packet]) -> Iterator[Packet]:

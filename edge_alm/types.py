@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -194,4 +194,13 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Idempotent; callable from any thread; makes :meth:`packets` end soon."""
+        ...
+
+
+@runtime_checkable
+class Teller(Protocol):
+    """A source at whose other end someone wants to know what was heard."""
+
+    def tell(self, event: Event) -> None:
+        """Pass an event on; callable from any thread, never waits."""
         ...

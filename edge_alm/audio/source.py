@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from edge_alm.audio.backends import load_backend
 from edge_alm.audio.file import AudioFile
 from edge_alm.audio.microphone import Microphone
@@ -9,7 +11,11 @@ from edge_alm.audio.stdin import Stdin
 from edge_alm.errors import UsageError
 from edge_alm.types import Source
 
-_NOT_YET = ("serial", "udp", "ble")
+if TYPE_CHECKING:
+    from edge_alm.bridge.links import Link
+
+BRIDGED = ("serial", "udp", "ble")
+"""Links of the firmware bridge."""
 
 
 def open_source(spec: str | None, *, realtime: bool = False, backend: str = "auto") -> Source:
@@ -18,7 +24,8 @@ def open_source(spec: str | None, *, realtime: bool = False, backend: str = "aut
     Args:
         spec: None, "" or "mic" for the default microphone; "mic:NAME" for one whose name
             contains NAME, or has that index; "-" for 16 kHz mono s16le on standard input;
-            "ros:TOPIC" for chunks on a ROS 2 topic;
+            "ros:TOPIC" for chunks on a ROS 2 topic; "serial:PATH", "udp:PORT" or
+            "udp:INTERFACE:PORT" for a device behind the firmware bridge;
             anything else is a file ("./mic" for a file of that name).
         realtime: pace a file or standard input as a microphone would.
         backend: for microphones: "sounddevice", "pyaudio", or "auto" (the first of the two
@@ -27,24 +34,52 @@ def open_source(spec: str | None, *, realtime: bool = False, backend: str = "aut
     Raises:
         UsageError: a kind of source, or a backend, that this version does not have.
         SourceError: the file cannot be heard.
-        DeviceError: no such microphone, or it cannot be opened.
-        MissingExtraError: the package for microphones, or ROS 2, is not installed.
+        DeviceError: no such microphone or link, or it cannot be opened.
+        MissingExtraError: the package for microphones, ROS 2 or sealed datagrams is not
+            installed.
     """
     if not spec or spec == "mic" or spec.startswith("mic:"):
         name = spec[4:].strip() if spec else ""
         return Microphone(load_backend(backend), name or None)
     if spec == "-":
         return Stdin(realtime=realtime)
-    kind, colon, _ = spec.partition(":")
+    kind, colon, address = spec.partition(":")
     if colon and kind == "ros":
         from edge_alm.audio.ros import RosTopic
 
-        return RosTopic(spec[4:])
-    if colon and kind in _NOT_YET:
-        raise UsageError(
-            f"source {spec}",
-            expected="in this version a file, '-', 'mic', 'mic:NAME' or 'ros:TOPIC'",
-            got=f"'{kind}:'",
-            hint=f"for a file of that name write ./{spec}",
-        )
+        return RosTopic(address)
+    if colon and kind in BRIDGED:
+        from edge_alm.audio.device import Device
+
+        return Device(open_link(spec))
     return AudioFile(spec, realtime=realtime)
+
+
+def open_link(spec: str) -> Link:
+    """The link to a device behind the firmware bridge; not opened yet.
+
+    Args:
+        spec: "serial:PATH" or "serial:PATH@BAUD"; "udp:PORT" on loopback or
+            "udp:INTERFACE:PORT", for paired devices.
+
+    Raises:
+        UsageError: not such an address, or no device is paired.
+        MissingExtraError: the package ``cryptography`` is not installed (udp).
+        SourceError: the file of the paired devices is damaged (udp).
+    """
+    kind, _, address = spec.partition(":")
+    if kind == "serial":
+        from edge_alm.bridge.serial import SerialLink
+
+        return SerialLink(address)
+    if kind == "udp":
+        from edge_alm.bridge.pairs import keys
+        from edge_alm.bridge.udp import UdpLink
+
+        return UdpLink(address, keys())
+    raise UsageError(
+        f"source {spec}",
+        expected="in this version serial:PATH, udp:PORT or udp:INTERFACE:PORT",
+        got=f"'{kind}:'",
+        hint=f"for a file of that name write ./{spec}",
+    )

@@ -38,8 +38,11 @@ class ReorderBuffer(Generic[T]):
     def push(self, sequence: int, item: T, now_s: float) -> list[T]:
         """Take a frame in; those that are ready.
 
-        The first frame's number is where the stream begins. Numbers are modulo 2**32.
+        The first frame's number is where the stream begins. Numbers are modulo 2**32. What was
+        due before ``now_s`` is given up first: what comes out depends on the times of arrival
+        alone, not on how often :meth:`advance` is called.
         """
+        ready = self.advance(now_s)
         if self._next is None:
             self._next = sequence
         ahead = (sequence - self._next + _SPAN // 2) % _SPAN - _SPAN // 2
@@ -50,7 +53,7 @@ class ReorderBuffer(Generic[T]):
             self.duplicates += 1
         else:
             self._held[number] = (item, now_s)
-        return self.advance(now_s)
+        return ready + self.advance(now_s)
 
     def advance(self, now_s: float) -> list[T]:
         """Frames that are ready at ``now_s``."""

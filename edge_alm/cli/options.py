@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from edge_alm.runtime import Ears
 
 SOURCE_HELP = (
-    "a file, '-' (16 kHz mono s16le on standard input), 'mic:NAME', 'ros:TOPIC'; "
-    "nothing for the microphone"
+    "a file, '-' (16 kHz mono s16le on standard input), 'mic:NAME', 'ros:TOPIC', 'serial:PATH', "
+    "'udp:PORT'; nothing for the microphone"
 )
 
 
