@@ -7,6 +7,7 @@ import os
 import select
 import socket
 import termios
+import time
 import tty
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +19,8 @@ from edge_alm.errors import DeviceError, UsageError
 BAUD = 921_600
 """PCM16 at 16 kHz needs 370,000; USB CDC takes no notice."""
 READ_BYTES = 65_536
+GATHER_S = 0.002
+"""Bytes come a few at a time (USB: 64, an emulator's UART: one) and cost less together."""
 PENDING_BYTES = 16_384
 """As much may wait to be sent; a device that does not read loses what is told it."""
 
@@ -104,6 +107,7 @@ class SerialLink:
                 self._flush()
             if not readable:
                 return []
+            time.sleep(GATHER_S)
             data = os.read(fd, READ_BYTES)
         except BlockingIOError:
             return []
