@@ -11,15 +11,26 @@ the sample index alone: the events are the same however the stream is cut into f
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from edge_alm.hearing.blocks import BlockCutter
 from edge_alm.hearing.gate import BLOCK_SAMPLES
 from edge_alm.hearing.sound_ear import SoundEar
 from edge_alm.hearing.speech_ear import SpeechEar
-from edge_alm.types import SAMPLE_RATE_HZ, Event, Frame, Packet, Samples, Sound
+from edge_alm.types import (
+    SAMPLE_RATE_HZ,
+    Event,
+    Frame,
+    Packet,
+    Samples,
+    Sound,
+    Speech,
+    Watch,
+)
 
 LONGEST_CONCEALED_SAMPLES = SAMPLE_RATE_HZ // 2
-"""A shorter gap is heard as silence; a longer one ends what goes on, and all starts anew."""
+"""A shorter gap is heard as what its source made up, or as silence; a longer one ends what goes on,
+and all starts anew."""
 
 
 class Pipeline:
@@ -52,11 +63,27 @@ class Pipeline:
             part.reset(start)
 
     def _hear(self, block: Samples) -> Iterator[Event]:
-        yield from self._speech.push(block)
-        yield from self._sound.push(block, speech=self._speech.is_speech)
+        for event in self._speech.push(block):
+            yield self._doubt(event)
+        for event in self._sound.push(block, speech=self._speech.is_speech):
+            yield self._doubt(event)
+
+    def _doubt(self, event: Event) -> Event:
+        """What was heard across gaps carries less confidence: by their share of it."""
+        if not isinstance(event, Sound | Speech | Watch):
+            return event
+        start, end = round(event.start * SAMPLE_RATE_HZ), self._blocks.end
+        if isinstance(event, Speech):
+            end = round(event.end * SAMPLE_RATE_HZ)
+        share = self._blocks.missing_share(start, end)
+        return (
+            replace(event, confidence=round(event.confidence * (1 - share), 3)) if share else event
+        )
 
     def _finish(self) -> Iterator[Event]:
         for block in self._blocks.flush():
             yield from self._hear(block)
-        yield from self._sound.finish(self._blocks.end)
-        yield from self._speech.finish(self._blocks.end)
+        for event in self._sound.finish(self._blocks.end):
+            yield self._doubt(event)
+        for event in self._speech.finish(self._blocks.end):
+            yield self._doubt(event)

@@ -10,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 
 from edge_alm.bridge.clock import DeviceClock
-from edge_alm.bridge.codecs import CONTEXT_S, conceal
+from edge_alm.bridge.conceal import CONTEXT_S, Concealer
 from edge_alm.bridge.frame import ProtocolError, WireFrame
 from edge_alm.bridge.ledger import Ledger
 from edge_alm.bridge.messages import Hello, Stats
@@ -88,7 +88,9 @@ class DeviceStream:
         self._decoders = decoders
         self._sequence = first.sequence
         self._context = round(CONTEXT_S * hello.rate_hz)
+        self._concealer = Concealer()
         self._heard = NOTHING
+        self._concealer = Concealer()
 
     @property
     def tag(self) -> int:
@@ -100,24 +102,39 @@ class DeviceStream:
 
         Where a payload cannot be read its samples count as lost, as the next frame tells.
         """
-        parts = self._reach(frame)
+        heard = self._read(frame)
+        parts = self._reach(frame, heard)
         is_muted, was_muted = bool(frame.flags & Flag.MUTED), self.is_muted
         self.is_muted, self._sequence = is_muted, frame.sequence + 1
         if is_muted and not was_muted:
             parts.append(
                 Fault("muted", f"device {self.hello.name!r} is muted", "move its switch to hear")
             )
-        try:
-            if frame.is_audio:
-                parts.append(self._hear(frame))
-            elif frame.type == FrameType.STATS:
-                self.stats = Stats.unpack(frame.payload)
-        except ProtocolError as error:
-            self.refused[error.status.name] += 1
+        if len(heard):
+            self.ledger.hear(len(heard))
+            self._heard = np.concatenate((self._heard, heard))[-self._context :]
+            parts.append(Heard(heard))
         self.is_over = frame.type == FrameType.BYE
         return parts
 
-    def _reach(self, frame: WireFrame) -> list[Part]:
+    def _read(self, frame: WireFrame) -> Samples:
+        """The samples of a frame, none of one that is not audio."""
+        try:
+            if frame.type == FrameType.STATS:
+                self.stats = Stats.unpack(frame.payload)
+            elif frame.is_audio:
+                decode = self._decoders.get(frame.type)
+                if decode is None:
+                    raise ProtocolError(Status.BAD_TYPE)
+                samples = decode(frame.payload)
+                self.codec = frame.type
+                return samples
+        except ProtocolError as error:
+            self.refused[error.status.name] += 1
+        return NOTHING
+
+    def _reach(self, frame: WireFrame, heard: Samples) -> list[Part]:
+        """What lies before a frame that holds the samples ``heard``."""
         gap = self.ledger.reach(frame)
         if gap is None:
             self.ledger.restart(frame)
@@ -132,22 +149,14 @@ class DeviceStream:
         parts: list[Part] = []
         if gap.lost:
             in_order = (frame.sequence - self._sequence) % 2**32 == 0
-            rate_hz = self.hello.rate_hz
-            concealed = gap.lost if gap.lost <= MAX_CONCEALED_S * rate_hz else 0
-            fill = conceal(self._heard, concealed, rate_hz)
+            after = NOTHING if gap.withheld else heard[: self._context]
+            fill = NOTHING
+            if gap.lost <= MAX_CONCEALED_S * self.hello.rate_hz:
+                fill = self._concealer.fill(self._heard, after, gap.lost)
             parts.append(Missing(gap.lost, BY_DEVICE if in_order else ON_THE_WAY, fill))
+            # What was made up is no ground for making up more.
             self._heard = NOTHING
         if gap.withheld:
             parts.append(Withheld(gap.withheld, self.is_muted or bool(frame.flags & Flag.MUTED)))
             self._heard = NOTHING
         return parts
-
-    def _hear(self, frame: WireFrame) -> Heard:
-        decode = self._decoders.get(frame.type)
-        if decode is None:
-            raise ProtocolError(Status.BAD_TYPE)
-        samples = decode(frame.payload)
-        self.ledger.hear(len(samples))
-        self.codec = frame.type
-        self._heard = np.concatenate((self._heard, samples))[-self._context :]
-        return Heard(samples)

@@ -9,6 +9,9 @@ import numpy as np
 
 from edge_alm.types import Frame, Samples
 
+REMEMBERED_GAPS = 1024
+"""At a loss of 10 % of frames of 20 ms the last three minutes of them."""
+
 
 class BlockCutter:
     """Frames of any length in, blocks of ``block_samples`` out. State of one stream.
@@ -30,6 +33,7 @@ class BlockCutter:
         self._waiting = 0
         self.end = start
         """Sample index just after the last sample that was pushed."""
+        self._missing: deque[tuple[int, int]] = deque(maxlen=REMEMBERED_GAPS)
 
     def breaks(self, frame: Frame) -> bool:
         """Whether ``frame`` lies beyond a gap too long to fill."""
@@ -46,6 +50,9 @@ class BlockCutter:
             raise ValueError(f"frame at {frame.start} begins before {self.end}")
         if gap:
             self._parts.append(np.zeros(gap, dtype=np.float32))
+            self._missing.append((self.end, frame.start))
+        if frame.made_up:
+            self._missing.append((frame.start, frame.end))
         self._parts.append(frame.samples)
         self._waiting += gap + len(frame.samples)
         self.end = frame.end
@@ -56,6 +63,11 @@ class BlockCutter:
         self._parts = [samples[whole:]]
         self._waiting = len(samples) - whole
         return list(samples[:whole].reshape(-1, self._block_samples))
+
+    def missing_share(self, start: int, end: int) -> float:
+        """Which share of [start, end) was silence in a gap, or made up."""
+        missing = sum(max(0, min(end, last) - max(start, first)) for first, last in self._missing)
+        return missing / max(1, end - start)
 
     def flush(self) -> list[Samples]:
         """The last block, filled up with silence; none if nothing waits."""

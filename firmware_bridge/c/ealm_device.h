@@ -69,7 +69,7 @@ int32_t ealm_device_tick(struct ealm_device *device);
 /* The switch was moved. While it is on, no sample leaves the device. */
 int32_t ealm_device_mute(struct ealm_device *device, int is_muted);
 
-/* This was all. */
+/* This was all. A link that loses frames may lose this one: say it again until the host is silent. */
 int32_t ealm_device_finish(struct ealm_device *device);
 
 #endif

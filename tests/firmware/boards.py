@@ -84,16 +84,18 @@ class Running:
         at, began_s = 0, time.monotonic()
         while not self._stopping.is_set():
             now_s = time.monotonic()
+            if at >= len(self._samples):
+                self.finish()  # again and again: the last word may be lost like any other
+                self.done.set()
+                self.poll(0.2)
+                continue
             self.board.tick(now_s)
             due_s = began_s + at / 16_000 / self._speed if self._speed else now_s
-            if at < len(self._samples) and self.board.is_welcome and not self.is_paused.is_set():
+            if self.board.is_welcome and not self.is_paused.is_set():
                 self.poll(max(0.0, due_s - now_s))
                 if time.monotonic() >= due_s:
                     self.board.capture(self._samples[at : at + 320], time.monotonic())
                     at += 320
-            elif at >= len(self._samples) and not self.done.is_set():
-                self.finish()
-                self.done.set()
             else:
                 self.poll(0.01)
                 if not self.board.is_welcome:

@@ -34,6 +34,19 @@ def test_a_short_gap_is_silence_and_a_long_one_breaks() -> None:
     assert cutter.end == 8
 
 
+def test_what_is_missing_is_remembered() -> None:
+    cutter = BlockCutter(4, 100)
+    cutter.push(ramp(0, 10))
+    cutter.push(Frame(10, np.ones(5, np.float32), made_up=True))
+    cutter.push(ramp(15, 5))
+    assert cutter.push(ramp(30, 10))[-1].tolist() == [36, 37, 38, 39]
+    assert cutter.missing_share(0, 10) == 0.0
+    assert cutter.missing_share(10, 15) == 1.0
+    assert cutter.missing_share(0, 40) == 15 / 40
+    cutter.reset(100)
+    assert cutter.missing_share(0, 100) == 0.0
+
+
 def test_a_frame_from_the_past_is_refused() -> None:
     cutter = BlockCutter(4, 3)
     cutter.push(ramp(0, 4))
