@@ -114,7 +114,7 @@ class DeviceStream:
             self.ledger.hear(len(heard))
             self._heard = np.concatenate((self._heard, heard))[-self._context :]
             parts.append(Heard(heard))
-        self.is_over = frame.type == FrameType.BYE
+        self.is_over = self.is_over or frame.type == FrameType.BYE
         return parts
 
     def _read(self, frame: WireFrame) -> Samples:

@@ -245,6 +245,15 @@ def test_a_payload_that_cannot_be_read_is_lost() -> None:
     assert [part.samples for part in parts if isinstance(part, Missing)] == [320]
 
 
+def test_a_last_word_is_not_taken_back() -> None:
+    world = World()
+    world.run(0.5)
+    world.board.finish()
+    world.run(2.0)
+    assert world.host.stream is not None
+    assert world.host.stream.is_over
+
+
 def test_an_unfit_device_is_told() -> None:
     host = HostSession(0.0)
     good = Hello(7, 3, 16_000, 320, Capability.TWO_WAY, "x")
