@@ -49,13 +49,18 @@ def _move(index: int, nibble: int) -> int:
 
 
 @cache
-def _tables() -> tuple[NDArray[np.int32], NDArray[np.intp], list[list[int]]]:
-    """Difference and next index [index, nibble]; index after both nibbles [index][byte]."""
-    indices, nibbles = range(len(STEPS)), range(16)
-    differences = np.array([[_difference(i, n) for n in nibbles] for i in indices], np.int32)
-    moves = np.array([[_move(i, n) for n in nibbles] for i in indices], np.intp)
-    both = [[_move(_move(i, b & 15), b >> 4) for b in range(256)] for i in indices]
-    return differences, moves, both
+def _tables() -> tuple[NDArray[np.int32], list[int]]:
+    """By 256 times the step index plus a byte: its two differences, shape [n, 2]; and 256 times
+    the step index after it.
+    """
+    differences, after = [], []
+    for index in range(len(STEPS)):
+        for byte in range(256):
+            low, high = byte & 15, byte >> 4
+            middle = _move(index, low)
+            differences.append((_difference(index, low), _difference(middle, high)))
+            after.append(256 * _move(middle, high))
+    return np.array(differences, np.int32), after
 
 
 class AdpcmEncoder:
@@ -110,23 +115,19 @@ def decode(block: bytes) -> NDArray[np.int16]:
     """
     count = count_samples(block)
     predictor, index, _ = _HEADER.unpack_from(block)
-    differences, moves, both = _tables()
-    body = block[ADPCM_HEADER_BYTES:]
+    differences, after = _tables()
     # Only the step index has to be found one after the other; a table takes two nibbles at once.
-    # 13 us for 320 samples, where a loop over samples takes 110.
-    before = []
-    for byte in body:
-        before.append(index)
-        index = both[index][byte]
-    data = np.frombuffer(body, np.uint8)
-    low, high = data & 15, data >> 4
-    first = np.array(before, np.intp)
-    steps = np.empty(2 * len(body), np.int32)
-    steps[0::2] = differences[first, low]
-    steps[1::2] = differences[moves[first, low], high]
-    samples = predictor + np.cumsum(steps[:count])
+    # 17 us for 320 samples, where a loop over samples takes 110.
+    state, steps = 256 * index, []
+    for byte in block[ADPCM_HEADER_BYTES:]:
+        state += byte
+        steps.append(state)
+        state = after[state]
+    moves = differences.take(steps, axis=0).ravel()[:count]
+    samples = np.cumsum(moves, dtype=np.int32)
+    samples += predictor
     if samples.max() > 32767 or samples.min() < -32768:
-        samples = _clipped(predictor, steps[:count])
+        samples = _clipped(predictor, moves)
     return np.asarray(samples, np.int16)
 
 

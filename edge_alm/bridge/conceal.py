@@ -48,12 +48,10 @@ class Concealer:
         weights, power = _burg(heard.astype(np.float64), min(ORDER, len(heard) // 4))
         order = len(weights)
         noise: NDArray[np.float64] = np.sqrt(power) * self._rng.standard_normal(count)
-        if not order:
-            return noise
-        made = np.concatenate((heard[-order:].astype(np.float64), noise))
+        loudest = float(np.abs(heard).max(initial=0.0))
+        made = np.concatenate((heard[len(heard) - order :].astype(np.float64), noise))
         for i in range(order, order + count):
             made[i] += weights @ made[i - order : i]
-        loudest = float(np.abs(heard).max())
         return np.asarray(np.clip(made[order:], -loudest, loudest))
 
 
