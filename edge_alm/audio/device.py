@@ -231,6 +231,8 @@ class Device:
         self._queue.end(drop=True)
         if threading.current_thread() is not self._thread:
             self._thread.join(1.0)
+        with self._lock:
+            self._link.close()
 
     def tell(self, event: Event) -> None:
         """Send an event down to the device, where it is one for a display or a motor."""
@@ -305,7 +307,8 @@ class Device:
         except EdgeAlmError as error:  # of who is called with every frame
             self._error = error
         finally:
-            self._link.close()
+            # The link stays open until the source is closed: a device that has said BYE is still
+            # told what is made of its last words.
             self._queue.end()
 
     def _listen(self) -> None:

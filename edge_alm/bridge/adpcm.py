@@ -53,14 +53,14 @@ def _tables() -> tuple[NDArray[np.int32], list[int]]:
     """By 256 times the step index plus a byte: its two differences, shape [n, 2]; and 256 times
     the step index after it.
     """
-    differences, after = [], []
-    for index in range(len(STEPS)):
-        for byte in range(256):
-            low, high = byte & 15, byte >> 4
-            middle = _move(index, low)
-            differences.append((_difference(index, low), _difference(middle, high)))
-            after.append(256 * _move(middle, high))
-    return np.array(differences, np.int32), after
+    indices, nibbles = range(len(STEPS)), range(16)
+    difference = np.array([[_difference(i, n) for n in nibbles] for i in indices], np.int32)
+    move = np.array([[_move(i, n) for n in nibbles] for i in indices], np.intp)
+    low, high = np.arange(256) & 15, np.arange(256) >> 4
+    middle = move[:, low]
+    differences = np.stack((difference[:, low], difference[middle, high]), axis=-1)
+    after: list[int] = (256 * move[middle, high]).ravel().tolist()
+    return differences.reshape(-1, 2), after
 
 
 class AdpcmEncoder:

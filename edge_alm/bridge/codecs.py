@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
@@ -12,35 +13,112 @@ from edge_alm.bridge.numbers import FrameType, Status
 from edge_alm.types import Samples
 
 _FULL_SCALE = np.float32(1 / 32768)
+OPUS_RATES_HZ = (8_000, 12_000, 16_000, 24_000, 48_000)
+_LONGEST_OPUS_S = 0.12
 
 
-def decode_pcm16(payload: bytes) -> Samples:
-    """Signed 16-bit samples, little end first.
+class Decoder(Protocol):
+    """State of one stream."""
+
+    def decode(self, payload: bytes) -> Samples:
+        """The samples of a payload, shape [n], n >= 1.
+
+        Raises:
+            ProtocolError: BAD_PAYLOAD.
+        """
+        ...
+
+    def conceal(self, count: int) -> Samples | None:
+        """What the codec makes up for ``count`` lost samples; None: nothing."""
+        ...
+
+
+class Pcm16Decoder:
+    """Signed 16-bit samples, little end first."""
+
+    def __init__(self, rate_hz: int) -> None:
+        pass
+
+    def decode(self, payload: bytes) -> Samples:
+        """See :class:`Decoder`."""
+        if not payload or len(payload) % 2:
+            raise ProtocolError(Status.BAD_PAYLOAD)
+        return np.asarray(np.frombuffer(payload, "<i2") * _FULL_SCALE, np.float32)
+
+    def conceal(self, count: int) -> Samples | None:
+        """See :class:`Decoder`."""
+        return None
+
+
+class AdpcmDecoder(Pcm16Decoder):
+    """Blocks of IMA ADPCM."""
+
+    def decode(self, payload: bytes) -> Samples:
+        """See :class:`Decoder`."""
+        return np.asarray(adpcm.decode(payload) * _FULL_SCALE, np.float32)
+
+
+class OpusDecoder:
+    """Opus packets, by libopus, which makes up for lost ones itself.
 
     Raises:
-        ProtocolError: BAD_PAYLOAD.
+        ImportError: ``opuslib-next`` or libopus is not installed.
+        ValueError: a rate that Opus does not have.
     """
-    if not payload or len(payload) % 2:
-        raise ProtocolError(Status.BAD_PAYLOAD)
-    return np.asarray(np.frombuffer(payload, "<i2") * _FULL_SCALE, np.float32)
+
+    def __init__(self, rate_hz: int) -> None:
+        if rate_hz not in OPUS_RATES_HZ:
+            raise ValueError(f"Opus: expected one of {OPUS_RATES_HZ} Hz, got {rate_hz}")
+        try:
+            import opuslib_next
+        except Exception as error:  # it raises a plain Exception where libopus is missing
+            raise ImportError(str(error)) from error
+        self._decoder: Any = opuslib_next.Decoder(rate_hz, 1)
+        self._error: type[Exception] = opuslib_next.exceptions.OpusError
+        self._longest = round(_LONGEST_OPUS_S * rate_hz)
+        self._unit = rate_hz // 400  # 2.5 ms
+
+    def decode(self, payload: bytes) -> Samples:
+        """See :class:`Decoder`."""
+        if not payload:
+            raise ProtocolError(Status.BAD_PAYLOAD)
+        return self._run(payload, self._longest)
+
+    def conceal(self, count: int) -> Samples | None:
+        """See :class:`Decoder`. Whole multiples of 2.5 ms."""
+        if count % self._unit:
+            return None
+        parts = []
+        while count:
+            part = min(count, self._longest)
+            parts.append(self._run(b"", part))
+            count -= part
+        return np.concatenate(parts)
+
+    def _run(self, payload: bytes, longest: int) -> Samples:
+        try:
+            decoded: bytes = self._decoder.decode(payload, longest)
+        except self._error as error:
+            raise ProtocolError(Status.BAD_PAYLOAD) from error
+        return np.asarray(np.frombuffer(decoded, np.int16) * _FULL_SCALE, np.float32)
 
 
-def decode_adpcm(payload: bytes) -> Samples:
-    """One block of IMA ADPCM.
-
-    Raises:
-        ProtocolError: BAD_PAYLOAD.
-    """
-    return np.asarray(adpcm.decode(payload) * _FULL_SCALE, np.float32)
-
-
-DECODERS: dict[FrameType, Callable[[bytes], Samples]] = {
-    FrameType.ADPCM: decode_adpcm,
-    FrameType.PCM16: decode_pcm16,
+Decoders: TypeAlias = Mapping[FrameType, Callable[[int], Decoder]]
+DECODERS: Decoders = {
+    FrameType.OPUS: OpusDecoder,
+    FrameType.ADPCM: AdpcmDecoder,
+    FrameType.PCM16: Pcm16Decoder,
 }
 """By codec, the most wanted first."""
 
 
-def choose_codec(offered: int, decoders: Iterable[FrameType]) -> FrameType | None:
-    """The first of the decoders in a HELLO's bit mask; None: there is none in common."""
-    return next((codec for codec in decoders if offered >> codec & 1), None)
+def make_decoders(offered: int, rate_hz: int, decoders: Decoders) -> dict[FrameType, Decoder]:
+    """Decoders of those codecs in a HELLO's bit mask that work here, the most wanted first."""
+    made: dict[FrameType, Decoder] = {}
+    for codec, make in decoders.items():
+        if offered >> codec & 1:
+            try:
+                made[codec] = make(rate_hz)
+            except (ImportError, ValueError):
+                continue
+    return made

@@ -9,7 +9,7 @@ from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import replace
 
-from edge_alm.bridge.codecs import DECODERS, choose_codec
+from edge_alm.bridge.codecs import DECODERS, Decoders, make_decoders
 from edge_alm.bridge.frame import ProtocolError, WireFrame, pack, unpack
 from edge_alm.bridge.messages import NO_WISH, Hello, Sync, SyncReply, Told, Welcome
 from edge_alm.bridge.numbers import (
@@ -22,7 +22,7 @@ from edge_alm.bridge.numbers import (
     Wish,
 )
 from edge_alm.bridge.reorder import ReorderBuffer
-from edge_alm.bridge.stream import Begins, Decoders, DeviceStream, Part
+from edge_alm.bridge.stream import Begins, DeviceStream, Part
 from edge_alm.types import Fault
 
 QUICK_SYNCS, QUICK_SYNC_S, SYNC_S = 5, 0.2, 2.0
@@ -51,6 +51,7 @@ class HostSession:
         self._retired: deque[int] = deque(maxlen=RETIRED)
         self._outbox: list[bytes] = []
         self._sequence = 0
+        self._codec: FrameType | None = None
         self._order: ReorderBuffer[WireFrame] = ReorderBuffer(delay_s)
         self._syncs = 0
         self._next_sync_s = 0.0
@@ -153,22 +154,25 @@ class HostSession:
             raise ProtocolError(Status.BAD_PAYLOAD)
         if frame.session in self._retired:
             return []
-        codec = choose_codec(hello.codecs, self._decoders)
-        if codec is None or not hello.lowest_version <= VERSION <= hello.highest_version:
+        is_new = self.stream is None or self.stream.hello.session != hello.session
+        if is_new or self._codec is None:
+            decoders = make_decoders(hello.codecs, hello.rate_hz, self._decoders)
+            self._codec = next(iter(decoders), None)
+        if self._codec is None or not hello.lowest_version <= VERSION <= hello.highest_version:
             return [_unfit(hello, self._decoders)]
         parts: list[Part] = []
-        if self.stream is None or self.stream.hello.session != hello.session:
+        if is_new:
             if self.stream is not None:
                 parts = self.finish()
                 self._retired.append(self.stream.tag)
-            self.stream = DeviceStream(hello, frame, self._decoders)
+            self.stream = DeviceStream(hello, frame, decoders)
             self._order = ReorderBuffer(self._delay_s)
             self._sequence = self._syncs = 0
             self._next_sync_s = 0.0
             parts.append(Begins(hello))
         if Capability.TWO_WAY in hello.capabilities:
             wishes = self._wishes if Capability.SOUND_GATE in hello.capabilities else NO_WISH
-            welcome = Welcome(hello.session, codec, wishes)
+            welcome = Welcome(hello.session, self._codec, wishes)
             self._send(FrameType.WELCOME, welcome.pack(), frame.session)
         return parts
 
@@ -205,5 +209,5 @@ def _unfit(hello: Hello, decoders: Decoders) -> Fault:
         f"device {hello.name!r}: expected version {VERSION} of the protocol and "
         f"{' or '.join(codec.name for codec in decoders)}, got versions {hello.lowest_version} "
         f"to {hello.highest_version} and codecs {hello.codecs:#x}",
-        "update the device, or this program",
+        "update the device, or this program; Opus needs libopus and pip install 'edge-alm[opus]'",
     )

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 
 from edge_alm.bridge.clock import DeviceClock
+from edge_alm.bridge.codecs import Decoder
 from edge_alm.bridge.conceal import CONTEXT_S, Concealer
 from edge_alm.bridge.frame import ProtocolError, WireFrame
-from edge_alm.bridge.ledger import Ledger
+from edge_alm.bridge.ledger import Gap, Ledger
 from edge_alm.bridge.messages import Hello, Stats
 from edge_alm.bridge.numbers import Flag, FrameType, Status
 from edge_alm.types import Fault, Samples
@@ -23,8 +24,6 @@ MAX_CONCEALED_S = 0.5
 NOTHING: Samples = np.zeros(0, np.float32)
 ON_THE_WAY = "lost on the way"
 BY_DEVICE = "dropped by the device"
-
-Decoders: TypeAlias = Mapping[FrameType, Callable[[bytes], Samples]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +68,12 @@ class DeviceStream:
     Args:
         hello: what the device said of itself.
         first: the frame that said it.
-        decoders: by codec.
+        decoders: by codec; fresh ones.
     """
 
-    def __init__(self, hello: Hello, first: WireFrame, decoders: Decoders) -> None:
+    def __init__(
+        self, hello: Hello, first: WireFrame, decoders: Mapping[FrameType, Decoder]
+    ) -> None:
         self.hello = hello
         self.ledger = Ledger(first, hello.rate_hz)
         self.clock = DeviceClock(hello.rate_hz)
@@ -102,8 +103,11 @@ class DeviceStream:
 
         Where a payload cannot be read its samples count as lost, as the next frame tells.
         """
+        gap = self.ledger.reach(frame)
+        # Before the frame is decoded: a codec with a memory goes through the gap first.
+        fill = self._codec_fill(gap)
         heard = self._read(frame)
-        parts = self._reach(frame, heard)
+        parts = self._account(gap, frame, fill, heard)
         is_muted, was_muted = bool(frame.flags & Flag.MUTED), self.is_muted
         self.is_muted, self._sequence = is_muted, frame.sequence + 1
         if is_muted and not was_muted:
@@ -123,19 +127,28 @@ class DeviceStream:
             if frame.type == FrameType.STATS:
                 self.stats = Stats.unpack(frame.payload)
             elif frame.is_audio:
-                decode = self._decoders.get(frame.type)
-                if decode is None:
+                decoder = self._decoders.get(frame.type)
+                if decoder is None:
                     raise ProtocolError(Status.BAD_TYPE)
-                samples = decode(frame.payload)
+                samples = decoder.decode(frame.payload)
                 self.codec = frame.type
                 return samples
         except ProtocolError as error:
             self.refused[error.status.name] += 1
         return NOTHING
 
-    def _reach(self, frame: WireFrame, heard: Samples) -> list[Part]:
+    def _codec_fill(self, gap: Gap | None) -> Samples | None:
+        if gap is None or not gap.lost or not self._may_conceal(gap) or self.codec is None:
+            return None
+        return self._decoders[self.codec].conceal(gap.lost)
+
+    def _may_conceal(self, gap: Gap) -> bool:
+        return gap.lost <= MAX_CONCEALED_S * self.hello.rate_hz
+
+    def _account(
+        self, gap: Gap | None, frame: WireFrame, fill: Samples | None, heard: Samples
+    ) -> list[Part]:
         """What lies before a frame that holds the samples ``heard``."""
-        gap = self.ledger.reach(frame)
         if gap is None:
             self.ledger.restart(frame)
             self._heard = NOTHING
@@ -149,11 +162,11 @@ class DeviceStream:
         parts: list[Part] = []
         if gap.lost:
             in_order = (frame.sequence - self._sequence) % 2**32 == 0
-            after = NOTHING if gap.withheld else heard[: self._context]
-            fill = NOTHING
-            if gap.lost <= MAX_CONCEALED_S * self.hello.rate_hz:
+            if fill is None and self._may_conceal(gap):
+                after = NOTHING if gap.withheld else heard[: self._context]
                 fill = self._concealer.fill(self._heard, after, gap.lost)
-            parts.append(Missing(gap.lost, BY_DEVICE if in_order else ON_THE_WAY, fill))
+            reason = BY_DEVICE if in_order else ON_THE_WAY
+            parts.append(Missing(gap.lost, reason, NOTHING if fill is None else fill))
             # What was made up is no ground for making up more.
             self._heard = NOTHING
         if gap.withheld:

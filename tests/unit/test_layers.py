@@ -134,6 +134,7 @@ HEAVY = {
     "soundfile",
     "soxr",
     "cryptography",
+    "opuslib_next",
 }
 TRAINING = {"torch", "transformers", "peft", "accelerate", "gguf", "optimum", "onnx"}
 """The extra ``export``."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_alm.bridge.frame import (
@@ -54,11 +54,13 @@ def status_of(data: bytes) -> Status:
     return caught.value.status
 
 
+@settings(deadline=None)
 @given(frames)
 def test_a_frame_comes_back(frame: WireFrame) -> None:
     assert unpack(pack(frame)) == frame
 
 
+@settings(deadline=None)
 @given(frames, st.data())
 def test_no_damaged_frame_is_taken(frame: WireFrame, data: st.DataObject) -> None:
     packed = bytearray(pack(frame))
@@ -83,6 +85,7 @@ def test_what_is_wrong_is_told() -> None:
     assert len(longest) == HEADER_BYTES + MAX_PAYLOAD_BYTES + CRC_BYTES
 
 
+@settings(deadline=None)
 @given(stuffed)
 def test_cobs_comes_back_and_has_no_zero(data: bytes) -> None:
     encoded = cobs_encode(data)
@@ -97,6 +100,7 @@ def test_what_is_not_cobs_is_refused(data: bytes) -> None:
         cobs_decode(data)
 
 
+@settings(deadline=None)
 @given(st.lists(frames, max_size=5), st.binary(max_size=40), st.integers(1, 100))
 def test_a_line_is_cut_into_its_frames(sent: list[WireFrame], noise: bytes, size: int) -> None:
     """However it is cut, and after any noise (which may eat nothing but itself)."""
@@ -143,6 +147,7 @@ def test_a_message_comes_back_and_no_part_of_it_does(message: Hello) -> None:
             type(message).unpack(payload[:size])
 
 
+@settings(deadline=None)
 @given(st.text(max_size=100), st.integers(0, 120))
 def test_text_is_never_cut_inside_a_character(text: str, limit: int) -> None:
     cut = cut_text(text, limit)

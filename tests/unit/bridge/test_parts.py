@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+from ctypes.util import find_library
+from typing import Any
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_alm.bridge import adpcm
 from edge_alm.bridge.clock import DeviceClock
-from edge_alm.bridge.codecs import choose_codec, decode_pcm16
+from edge_alm.bridge.codecs import DECODERS, OpusDecoder, Pcm16Decoder, make_decoders
 from edge_alm.bridge.conceal import Concealer
 from edge_alm.bridge.frame import ProtocolError
 from edge_alm.bridge.numbers import FrameType
 from edge_alm.bridge.reorder import CAPACITY, ReorderBuffer
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(-32768, 32767), min_size=1, max_size=500))
 def test_adpcm_gives_as_many_samples_as_it_took(samples: list[int]) -> None:
     block = adpcm.AdpcmEncoder().encode(samples)
@@ -53,16 +59,54 @@ def test_what_is_no_block_is_refused(block: bytes) -> None:
 @pytest.mark.parametrize("payload", [b"", b"a", b"abc"])
 def test_what_is_no_pcm16_is_refused(payload: bytes) -> None:
     with pytest.raises(ProtocolError, match="BAD_PAYLOAD"):
-        decode_pcm16(payload)
+        Pcm16Decoder(16_000).decode(payload)
 
 
-def test_the_first_codec_in_common_is_taken() -> None:
-    decoders = (FrameType.OPUS, FrameType.ADPCM, FrameType.PCM16)
-    assert choose_codec(0b011, decoders) == FrameType.ADPCM
-    assert choose_codec(0b111, decoders) == FrameType.OPUS
-    assert choose_codec(0b1000, decoders) is None
+def test_of_the_codecs_in_common_those_that_work_are_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert list(make_decoders(0b011, 16_000, DECODERS)) == [FrameType.ADPCM, FrameType.PCM16]
+    assert not make_decoders(0b1000, 16_000, DECODERS)
+    assert list(make_decoders(0b101, 11_025, DECODERS)) == [FrameType.PCM16]
+    monkeypatch.setitem(sys.modules, "opuslib_next", None)  # what an import then finds: nothing
+    assert list(make_decoders(0b111, 16_000, DECODERS)) == [FrameType.ADPCM, FrameType.PCM16]
 
 
+@pytest.fixture
+def opus(require: Callable[[object, str], None]) -> Any:
+    require("opuslib_next", "the extra opus")
+    require(find_library("opus") is not None, "libopus: scripts/system-deps")
+    import opuslib_next
+
+    return opuslib_next
+
+
+@pytest.mark.parametrize("rate_hz", [16_000, 48_000])
+def test_opus_is_heard_and_makes_up_for_what_is_lost(opus: Any, rate_hz: int) -> None:
+    frame = rate_hz // 50
+    at = np.arange(50 * frame) / rate_hz
+    tone = np.round(8000 * np.sin(2 * np.pi * 440 * at)).astype(np.int16)
+    encoder = opus.Encoder(rate_hz, 1, "audio")
+    decoder = OpusDecoder(rate_hz)
+    parts = []
+    for i in range(0, len(tone), frame):
+        packet = encoder.encode(tone[i : i + frame].tobytes(), frame)
+        made = decoder.conceal(frame) if i == 20 * frame else None
+        parts.append(decoder.decode(packet) if made is None else made)
+        assert len(parts[-1]) == frame
+    whole = np.concatenate(parts) * 32768
+    assert np.std(whole[10 * frame :]) == pytest.approx(np.std(tone), rel=0.15)
+    assert np.std(parts[20]) * 32768 > 0.5 * np.std(tone)
+    assert decoder.conceal(frame + 1) is None
+
+
+@pytest.mark.parametrize("payload", [b"", b"\xff\xff\xff", b"\x03"])
+def test_what_is_no_opus_is_refused(opus: Any, payload: bytes) -> None:
+    with pytest.raises(ProtocolError, match="BAD_PAYLOAD"):
+        OpusDecoder(16_000).decode(payload)
+
+
+@settings(deadline=None)
 @given(st.permutations(range(12)), st.sets(st.integers(1, 11)), st.integers(0, 2**32 - 1))
 def test_whatever_comes_goes_out_once_and_in_order(
     arrivals: list[int], missing: set[int], first: int
@@ -141,6 +185,7 @@ def test_noise_keeps_its_level_and_colour_across_a_gap() -> None:
     assert np.abs(bands_db[0] - bands_db[1]).max() < 3.0
 
 
+@settings(deadline=None)
 @given(st.integers(0, 960), st.integers(0, 960), st.integers(1, 2000), st.floats(0, 1, width=32))
 def test_what_is_made_up_is_as_long_as_wanted_and_not_much_louder(
     before: int, after: int, count: int, level: float
