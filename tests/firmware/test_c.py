@@ -162,6 +162,13 @@ def test_adpcm_of_anything(tool: Tool, samples: list[int], predictor: int, index
     assert decoded == adpcm.decode(block).astype("<i2").tobytes()
 
 
+def test_boards_compile_against_stubs(
+    tmp_path: Path, require: Callable[[object, str], None]
+) -> None:
+    require(bool(shutil.which("make") and shutil.which("cc")), "a C compiler: scripts/system-deps")
+    make("stubs", tmp_path)
+
+
 def test_the_footprint(tmp_path: Path, require: Callable[[object, str], None]) -> None:
     require(bool(shutil.which("arm-none-eabi-gcc")), "gcc-arm-none-eabi: scripts/system-deps")
     printed = make("footprint", tmp_path)
