@@ -69,6 +69,7 @@ def test_adpcm_comes_as_the_codec_gives_it(firmware: Path, home: NDArray[np.int1
     with EmulatedBoard(firmware, samples) as board:
         device = Device(open_link(board.source))
         heard, lost = assemble(list(device.packets()))
+        device.close()
     assert lost == 0
     assert np.array_equal(heard, expected)
 
@@ -86,6 +87,7 @@ def test_a_shut_gate_sends_nothing(firmware: Path, home: NDArray[np.int16]) -> N
     with EmulatedBoard(firmware, samples, "pcm16", "gated") as board:
         device = Device(open_link(board.source), wishes=Wish.GATED)
         heard, lost = assemble(list(device.packets()))
+        device.close()
     assert lost == 0
     assert np.array_equal(heard, expected)
     status = device.status()
@@ -98,6 +100,7 @@ def test_paced_it_sends_as_a_microphone_does(firmware: Path, home: NDArray[np.in
     with EmulatedBoard(firmware, samples, "paced") as board:
         device = Device(open_link(board.source))
         arrived = [time.monotonic() for packet in device.packets() if isinstance(packet, Frame)]
+        device.close()
     assert len(arrived) == 200
     # 50.0 frames a second; a busy machine may stretch it.
     assert (arrived[-1] - arrived[0]) / 199 == pytest.approx(0.02, rel=0.25)

@@ -87,6 +87,7 @@ def test_what_a_device_says_is_told(board: PtyBoard) -> None:
     status = device.status()
     assert (status["heard_samples"], status["lost_samples"]) == (64_000, 0)
     assert status["codec"] == "PCM16"
+    device.close()
 
 
 def test_noise_on_the_line_is_lost_and_counted(board: PtyBoard) -> None:
@@ -101,6 +102,7 @@ def test_noise_on_the_line_is_lost_and_counted(board: PtyBoard) -> None:
     assert len(heard) == 64_000
     status = device.status()
     assert status["not_cobs"] + sum(status["refused"].values()) == 1
+    device.close()
 
 
 def test_a_line_that_is_taken_is_refused(board: PtyBoard) -> None:
