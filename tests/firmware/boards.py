@@ -63,6 +63,10 @@ class Running:
     def start(self) -> None:
         self._thread.start()
 
+    def hang_up(self) -> None:
+        """Say BYE as if the recording was over."""
+        self._samples = self._samples[:0]
+
     def stop(self) -> None:
         self._stopping.set()
         self._thread.join(PATIENCE_S)

