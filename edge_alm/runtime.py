@@ -49,6 +49,7 @@ from edge_alm.models import store
 from edge_alm.models.bundle import Bundle, load_bundle
 from edge_alm.native import keep_heap_small
 from edge_alm.pipeline import Pipeline
+from edge_alm.reasoning.losses import LossDigest
 from edge_alm.reasoning.reasoner import LocalReasoner, Reasoner
 from edge_alm.reasoning.remote import RemoteReasoner
 from edge_alm.types import (
@@ -57,6 +58,7 @@ from edge_alm.types import (
     Event,
     Fault,
     Frame,
+    Lost,
     Packet,
     Sound,
     Source,
@@ -405,6 +407,7 @@ class Ears:
     def _heard(self, pipeline: Pipeline, source: Source, *, waits: bool) -> Iterator[Event]:
         """On the hearing thread: events, which also go into the scene; each fault once."""
         faults: set[Fault] = set()
+        losses = LossDigest()
         for event in pipeline.run(self._kept(source.packets())):
             if isinstance(event, Fault):
                 if event in faults:  # a missing transcriber fails anew at every segment
@@ -413,7 +416,8 @@ class Ears:
             if self._mind:
                 self._ongoing = tuple(s for s in pipeline.ongoing() if self._is_news(s))
                 if self._is_news(event):
-                    self._mind.scene.put_event(event)
+                    for told in losses.push(event) if isinstance(event, Lost) else [event]:
+                        self._mind.scene.put_event(told)
                 self._hold_back(self._mind, waits)
             self._tell(event)
             yield _stamp(event, source.started_unix)

@@ -51,7 +51,7 @@ PARAMETERS = (
         "input.source",
         "mic",
         "what is listened to: 'mic', 'mic:NAME', a file, 'ros:TOPIC', or an address of the "
-        "firmware bridge (serial:PATH, udp:PORT, ble:ADDRESS)",
+        "firmware bridge (serial:PATH, udp:PORT, udp:INTERFACE:PORT)",
         ACTIVE,
         may_be_empty=False,
     ),
