@@ -310,9 +310,7 @@ class _PtyBoard:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "line"
-        self._listening = socket.socket(socket.AF_UNIX)
-        self._listening.bind(str(self.path))
-        self._listening.listen()
+        self._listen()
         self.line: socket.socket | None = None
         self.board = Board(self._send, codecs=(FrameType.ADPCM,))
         self._deframer = Deframer()
@@ -320,7 +318,14 @@ class _PtyBoard:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
+    def _listen(self) -> None:
+        self._listening = socket.socket(socket.AF_UNIX)
+        self._listening.bind(str(self.path))
+        self._listening.listen()
+
     def plug(self) -> None:
+        if not self.path.exists():
+            self._listen()
         line, _ = self._listening.accept()
         line.setblocking(False)
         self.line = line
@@ -329,6 +334,9 @@ class _PtyBoard:
         line, self.line = self.line, None
         if line is not None:
             line.close()
+        # Else a host could connect before anyone is there.
+        self._listening.close()
+        self.path.unlink()
 
     def _send(self, frame: bytes) -> bool:
         line = self.line
@@ -362,7 +370,6 @@ class _PtyBoard:
 
     def close(self) -> None:
         self.pull()
-        self._listening.close()
 
 
 def reconnect(minutes: float, seconds: float) -> dict[str, Any]:
