@@ -216,7 +216,8 @@ def test_standard_input_that_is_no_audio(stdin: bytes, told: str) -> None:
     ("words", "told"),
     [
         (["listen", "mic:no such thing"], "microphone 'no such thing'"),
-        (["listen", "udp:5000"], "'mic', 'mic:NAME' or 'ros:TOPIC', got 'udp:'"),
+        (["listen", "serial:"], "expected serial:PATH or serial:PATH@BAUD"),
+        (["listen", "ble:AA"], "got 'ble:'"),
         (["listen", HOME, "--bundle", "none"], 'bundle none: expected "default" or a folder'),
         (["chat", "no.wav"], "no.wav: expected audio"),
     ],
