@@ -146,7 +146,7 @@ def test_a_slow_transcriber_gives_up_the_oldest_and_says_so() -> None:
     transcriber.may_go_on.clear()
     transcription = ThreadedTranscription(lambda: transcriber)
     for number in range(LONGEST_QUEUE + 3):
-        transcription.submit(number * 16_000, np.full(16_000, number, np.float32))
+        transcription.submit(number * 16_000, np.full(16_000, number + 1, np.float32))
     transcriber.may_go_on.set()
     events = transcription.finish()
     transcription.close()
