@@ -63,10 +63,8 @@ class Pipeline:
             part.reset(start)
 
     def _hear(self, block: Samples) -> Iterator[Event]:
-        for event in self._speech.push(block):
-            yield self._doubt(event)
-        for event in self._sound.push(block, speech=self._speech.is_speech):
-            yield self._doubt(event)
+        yield from map(self._doubt, self._speech.push(block))
+        yield from map(self._doubt, self._sound.push(block, speech=self._speech.is_speech))
 
     def _doubt(self, event: Event) -> Event:
         """What was heard across gaps carries less confidence: by their share of it."""
@@ -83,7 +81,5 @@ class Pipeline:
     def _finish(self) -> Iterator[Event]:
         for block in self._blocks.flush():
             yield from self._hear(block)
-        for event in self._sound.finish(self._blocks.end):
-            yield self._doubt(event)
-        for event in self._speech.finish(self._blocks.end):
-            yield self._doubt(event)
+        yield from map(self._doubt, self._sound.finish(self._blocks.end))
+        yield from map(self._doubt, self._speech.finish(self._blocks.end))

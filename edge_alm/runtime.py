@@ -102,7 +102,8 @@ class Ears:
         self._spoken = ontology().descendants("Speech") | {"Speech"}
         self._voices = [i for i, v in enumerate(self._encoder.labels) if v in voice_labels()]
         self._transcriber = transcriber
-        self._tells_speech = transcriber is not None or bundle.transcriber is not None
+        self._transcribes = transcriber is not None or bundle.transcriber is not None
+        self._tells_speech = self._transcribes
         self._source: Source | None = None
         self._ongoing: tuple[Sound, ...] = ()
         self._heard_s = 0.0
@@ -212,7 +213,7 @@ class Ears:
             MissingExtraError, ModelBrokenError: as these first times would.
             ClosedError: the ears are closed.
         """
-        if self._transcriber is not None or self._bundle.transcriber is not None:
+        if self._transcribes:
             self._load_transcriber()
         self.flush()
 
@@ -254,15 +255,13 @@ class Ears:
         mind = self._require_mind()
         asked_s = time.perf_counter()
         given_up = threading.Event()
-        # Not every reasoner can leave out a part of the scene.
-        part: dict[str, Any] = {} if since_s is None else {"since_s": since_s}
         recent = self._recent
         since = 0 if since_s is None else round(since_s * SAMPLE_RATE_HZ)
 
         def answer(reasoner: Reasoner) -> Answer:
             waited_ms = 1000.0 * (time.perf_counter() - asked_s)
-            if recent is not None:
-                part["audio"] = recent.read(since)
+            # Only a language model of a bundle that has an audio projector hears by itself.
+            heard: dict[str, Any] = {} if recent is None else {"audio": recent.read(since)}
             found = reasoner.ask(
                 question,
                 choices=choices,
@@ -272,7 +271,8 @@ class Ears:
                 on_text=on_text,
                 cancelled=lambda: mind.is_closing() or given_up.is_set() or cancelled(),
                 remember=remember,
-                **part,
+                since_s=since_s,
+                **heard,
             )
             return replace(
                 found,
@@ -387,7 +387,7 @@ class Ears:
             self._source = source
             if self._closed.is_set():
                 raise closed()
-            if self._transcriber is not None or self._bundle.transcriber is not None:
+            if self._transcribes:
                 kind = InlineTranscription if waits else ThreadedTranscription
                 transcription = kind(self._load_transcriber, on_partial)
             keep = partial(self._keep_hop, waits=waits)

@@ -96,6 +96,7 @@ class Recorder(Reasoner):
         on_text: Callable[[str], None] | None = None,
         cancelled: Callable[[], bool] = never,
         remember: bool = False,
+        since_s: float | None = None,
     ) -> Answer:
         """It has none."""
         raise UsageError("question", expected="a reasoner that answers", got="a recorder")

@@ -90,6 +90,7 @@ class Reasoner(Protocol):
         on_text: Callable[[str], None] | None = None,
         cancelled: Callable[[], bool] = never,
         remember: bool = False,
+        since_s: float | None = None,
     ) -> Answer:
         """Answer a question about the scene so far.
 
@@ -103,6 +104,8 @@ class Reasoner(Protocol):
             cancelled: asked every now and then; True gives the question up within a second.
             remember: keep question and answer in the scene, so that the next one can refer
                 to them.
+            since_s: leave out what was over by this second of the stream under way, and all
+                streams before it.
 
         Raises:
             UsageError: an empty question, a single choice, or more text than fits.

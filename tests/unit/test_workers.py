@@ -66,6 +66,7 @@ class Notebook:
         on_text: Callable[[str], None] | None = None,
         cancelled: Callable[[], bool] = never,
         remember: bool = False,
+        since_s: float | None = None,
     ) -> Answer:
         self.asked.set()
         end_s = time.monotonic() + self.ask_s
