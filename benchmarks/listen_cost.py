@@ -29,8 +29,8 @@ from edge_alm.hearing.encoder import HopEncoder, Yamnet
 from edge_alm.hearing.gate import SoundGate
 from edge_alm.hearing.logmel import LogMel
 from edge_alm.hearing.tracker import Tracker
-from edge_alm.hearing.transcriber import WhisperTranscriber
 from edge_alm.hearing.vad import SileroVad
+from edge_alm.hearing.whisper import WhisperTranscriber
 from edge_alm.runtime import load
 from edge_alm.types import SAMPLE_RATE_HZ, Samples
 

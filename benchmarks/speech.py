@@ -1,11 +1,13 @@
 """How soon speech becomes text, how right it is, and whether noise ever does.
 
     python -m benchmarks.speech [--corpus build/corpus] [--prompts 150] [--minutes 30] [--live 40]
+        [--onnx DIR]
 
 - **Words.** Recorded prompts of 1 to 6 s, each read by the transcriber and, in turn, by
   faster-whisper (``pip install faster-whisper``) with the same weights in 8 bits, one thread,
   greedy and without timestamps. Time on the clock, and of the CPU, which a busy machine spoils
-  less.
+  less. ``--onnx`` adds the same weights in onnxruntime (``python -m export whisper --model
+  ~/.cache/edge-alm/whisper-tiny.en``, ``python -m quantize onnx --to int8-dynamic``).
 - **Invented.** Noise, music and silence, a third of ``--minutes`` each, through VAD, segmenter and
   gates as any stream: words in events, and in what is told while someone seems to speak.
 - **First text.** From the first sound of a prompt to the first text that is told of it, in the
@@ -36,11 +38,12 @@ import soxr
 
 from edge_alm.audio.memory import MemoryAudio
 from edge_alm.audio.pace import Pace
-from edge_alm.hearing.transcriber import WhisperTranscriber
+from edge_alm.hearing.engines import open_transcriber
 from edge_alm.models import store
 from edge_alm.runtime import Ears, load
 from edge_alm.types import SAMPLE_RATE_HZ, Frame, Packet, Samples, Speech
 from export.corpus import read_corpus, spoken_words
+from quantize.speech_files import word_errors
 
 DATA = Path(__file__).parent.parent / "tests" / "data"
 SHORTEST_S, LONGEST_S = 1.0, 6.0
@@ -51,6 +54,7 @@ GAP_S = 1.5
 ONSET_DB = 40.0
 """A prompt begins where it is so far under its loudest hundredth of a second."""
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+OWN, OTHER = "edge-alm", "faster-whisper"
 VOICELESS = ("rain", "sea waves", "fire crackling", "clock tick", "helicopter", "chainsaw")
 
 
@@ -86,17 +90,6 @@ def to_words(text: str) -> list[str]:
     ]
 
 
-def word_errors(expected: Sequence[str], got: Sequence[str]) -> int:
-    """Levenshtein's distance in words."""
-    row = list(range(len(got) + 1))
-    for i, word in enumerate(expected, 1):
-        diagonal, row[0] = row[0], i
-        for j, other in enumerate(got, 1):
-            change = diagonal + (word != other)
-            diagonal, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, change)
-    return row[-1]
-
-
 def find_prompts(corpus: Path, count: int) -> list[Prompt]:
     """``count`` prompts in an order that says nothing; the same on every machine."""
     if corpus.is_dir():
@@ -114,11 +107,16 @@ def find_prompts(corpus: Path, count: int) -> list[Prompt]:
     return found[:count]
 
 
-def compare_readers(prompts: Sequence[Prompt], folder: Path) -> dict[str, Reading]:
+def compare_readers(
+    prompts: Sequence[Prompt], folder: Path, exported: Path | None
+) -> dict[str, Reading]:
     """Every prompt by every reader in turn, so that what else the machine does meets all alike."""
     readers: dict[str, Callable[[Samples], str]] = {}
-    own = WhisperTranscriber(folder)
-    readers["edge-alm"] = lambda samples: own.transcribe(samples).text
+    own = open_transcriber("ctranslate2", folder)
+    readers[OWN] = lambda samples: own.transcribe(samples).text
+    if exported is not None:
+        onnx = open_transcriber("onnxruntime", exported)
+        readers["onnxruntime"] = lambda samples: onnx.transcribe(samples).text
     try:
         from faster_whisper import WhisperModel
     except ImportError:
@@ -132,7 +130,7 @@ def compare_readers(prompts: Sequence[Prompt], folder: Path) -> dict[str, Readin
             )
             return "".join(segment.text for segment in segments)
 
-        readers["faster-whisper"] = read_other
+        readers[OTHER] = read_other
     results = {name: Reading() for name in readers}
     for reader in readers.values():
         reader(prompts[0].samples)  # warm
@@ -160,8 +158,8 @@ def report_readers(results: dict[str, Reading], words: int) -> dict[str, Any]:
             "p95_ms": round(float(p95), 1),
             "median_cpu_ms": round(cpu, 1),
         }
-    if len(results) == 2:
-        own, other = results.values()
+    if OTHER in results:
+        own, other = results[OWN], results[OTHER]
         for kind in ("wall_s", "cpu_s"):
             ratio = float(np.median(getattr(other, kind)) / np.median(getattr(own, kind)))
             summary[f"sooner_{kind.removesuffix('_s')}"] = round(ratio, 2)
@@ -312,6 +310,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--corpus", type=Path, default=Path("build/corpus"))
     parser.add_argument("--esc10", type=Path, default=Path("../shared/data/esc10"))
+    parser.add_argument("--onnx", type=Path, help="a Whisper of python -m export whisper, too")
     parser.add_argument("--prompts", type=int, default=150, help="to compare readers with")
     parser.add_argument("--minutes", type=float, default=30.0, help="of noise, music and silence")
     parser.add_argument("--live", type=int, default=40, help="prompts for the first text")
@@ -322,7 +321,7 @@ def main() -> None:
         chosen = prompts[: args.prompts]
         words = sum(len(prompt.words) for prompt in chosen)
         print(f"{len(chosen)} prompts, {words} words")
-        results = compare_readers(chosen, store.locate("whisper-tiny.en"))
+        results = compare_readers(chosen, store.locate("whisper-tiny.en"), args.onnx)
         summary["words"] = {"prompts": len(chosen), **report_readers(results, words)}
     with load(llm=False) as ears:
         if args.minutes:

@@ -51,7 +51,6 @@ from edge_alm.native import keep_heap_small
 from edge_alm.pipeline import Pipeline
 from edge_alm.reasoning.losses import LossDigest
 from edge_alm.reasoning.reasoner import LocalReasoner, Reasoner
-from edge_alm.reasoning.remote import RemoteReasoner
 from edge_alm.types import (
     SAMPLE_RATE_HZ,
     Answer,
@@ -118,6 +117,9 @@ class Ears:
         if reasoner is not None:
             self._mind = Mind(reasoner)
         elif llm is not None:
+            # Here, since http and ssl take 6 MB.
+            from edge_alm.reasoning.remote import RemoteReasoner
+
             remote = RemoteReasoner(llm)
             self._mind = Mind(lambda: remote)
         elif (model := bundle.language_model) is not None:

@@ -9,7 +9,9 @@ keys and values and its own of the tokens before, and gives logits and its own, 
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +27,9 @@ from edge_alm.models.manifest import Arrays, Graph, Manifest, write_manifest
 from edge_alm.types import Samples
 from export.graph import OPSET, runner, trace, write_golden
 from export.parity import LIMIT, Parity, read_clips, windows
-from export.source import cached_file, find_source, load_extractor, load_model
+from export.source import Source, cached_file, find_source, load_extractor, load_model
 from export.towers import FRAMES, FRONT_END_ARRAYS, Outputs, WhisperTower
+from export.whisper_ctranslate2 import is_ctranslate2, write_for_transformers
 
 ENCODER, DECODER = "encoder.onnx", "decoder.onnx"
 ENCODER_GOLDEN, DECODER_GOLDEN = "encoder.golden.npz", "decoder.golden.npz"
@@ -129,7 +132,7 @@ def export_whisper(
     """Write encoder, decoder, front end, tokenizer and manifest into ``out``, or nothing.
 
     Args:
-        model: a folder of transformers, or a name on the hub.
+        model: a folder of transformers, or of CTranslate2, or a name on the hub.
         out: the folder to make.
         licence: of the weights; None: what the model's card says.
         audio: recordings to check parity on; none: one of this package's.
@@ -139,9 +142,26 @@ def export_whisper(
     Raises:
         UsageError, ModelBrokenError, RefusedError: as :func:`export.encoder.export_encoder`.
     """
-    source = find_source(model, ("whisper",))
+    with ExitStack() as stack:
+        original = model
+        if is_ctranslate2(model):
+            model = str(Path(stack.enter_context(tempfile.TemporaryDirectory())) / out.name)
+            write_for_transformers(Path(original), Path(model))
+        source = find_source(model, ("whisper",))
+        return _export(source, original, out, licence, audio, opset, limit)
+
+
+def _export(
+    source: Source,
+    original: str,
+    out: Path,
+    licence: str | None,
+    audio: tuple[Path, ...],
+    opset: int,
+    limit: float,
+) -> Manifest:
     if "WhisperForAudioClassification" in source.architectures:
-        raise UsageError(model, expected="a Whisper that writes", got="one that classifies")
+        raise UsageError(original, expected="a Whisper that writes", got="one that classifies")
     network = load_model(source, ("WhisperForConditionalGeneration",))
     hearing: Any = Hearing(network, load_extractor(source)).eval()
     writing: Any = Writing(network).eval()
@@ -163,7 +183,7 @@ def export_whisper(
             kind="speech",
             name=out.name,
             architecture=source.kind,
-            ids=(source.name,),
+            ids=(Path(original).name if Path(original).is_dir() else source.name,),
             licence=licence or source.licence(),
             graphs=graphs,
             produced_by=(source.step(_COMMAND, options={"opset": opset}),),

@@ -1,4 +1,4 @@
-"""``python -m quantize onnx``: an encoder in fewer bits."""
+"""``python -m quantize onnx``: an encoder, or a Whisper, in fewer bits."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from edge_alm.models.manifest import (
 from edge_alm.models.onnx_file import check_onnx
 from edge_alm.models.yamnet import CLASSES, SCORES
 from edge_alm.native import this_cpu
-from quantize import answers
+from quantize import answers, speech_files
 from quantize.agreement import Inputs
 from quantize.encoder_bench import EncoderBench, Recordings
 from quantize.encoders import KINDS, Kind, quantise, read_model, write_model
@@ -62,7 +62,7 @@ _YAMNET = (1, 96, 64)
 def add_parser(subparsers: Any) -> None:
     """Add the command to what ``ArgumentParser.add_subparsers`` returned."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
-        "onnx", help="an encoder: int8 or int4", description=__doc__
+        "onnx", help="an encoder or a Whisper: int8 or int4", description=__doc__
     )
     add_options(parser)
     parser.add_argument("--to", choices=KINDS, required=True, metavar="KIND", help=_kinds())
@@ -90,6 +90,9 @@ def run(args: argparse.Namespace) -> None:
         RefusedError: the verdict.
         EdgeAlmError: something is missing or wrong.
     """
+    if args.model.is_dir() and (manifest := load_manifest(args.model)).kind == "speech":
+        speech_files.run(args, manifest, machine(), packages())
+        return
     source = find_source(args.model)
     workshop = Workshop(source, args)
     with workshop.target(args.out) as part:

@@ -117,6 +117,7 @@ _COLUMNS: tuple[tuple[str, Callable[[Figures], str]], ...] = (
     ("same top 1", lambda f: _share(f.top1)),
     ("ESC-10", lambda f: _share(f.esc10, f.esc10_n)),
     ("answers", lambda f: _share(f.answers, f.answers_n)),
+    ("same words", lambda f: _share(f.words, f.words_n)),
     ("perplexity", lambda f: _number(f.perplexity, ".3f")),
     ("invented in noise", lambda f: _number(f.invented, ".2f")),
 )

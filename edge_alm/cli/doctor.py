@@ -226,10 +226,10 @@ def _run_transcriber() -> Report:
 
     _import_extra("asr", "ctranslate2")
 
-    from edge_alm.hearing.transcriber import WhisperTranscriber
+    from edge_alm.hearing.engines import open_transcriber
     from edge_alm.models import store
 
-    transcriber = WhisperTranscriber(store.locate("whisper-tiny.en"))
+    transcriber = open_transcriber("ctranslate2", store.locate("whisper-tiny.en"))
     second = np.random.default_rng(0).normal(0.0, 0.01, 16_000).astype(np.float32)
     ms = _best_ms(lambda: transcriber.transcribe(second), times=2)
     return {"message": "1 s of audio transcribed", "ms": ms}

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from edge_alm.errors import UsageError
-from edge_alm.hearing.transcriber import Transcriber, WhisperTranscriber
+from edge_alm.hearing.transcriber import Transcriber
+from edge_alm.hearing.whisper import WhisperNetwork, WhisperTranscriber
 
 
 def open_transcriber(engine: str, folder: Path) -> Transcriber:
@@ -19,8 +20,6 @@ def open_transcriber(engine: str, folder: Path) -> Transcriber:
         ModelMissingError, ModelBrokenError, MissingExtraError: as the transcribers.
         UsageError: no such engine.
     """
-    if engine == "ctranslate2":
-        return WhisperTranscriber(folder)
     if engine == "faster-whisper":
         from edge_alm.hearing.faster_whisper import FasterWhisperTranscriber
 
@@ -29,4 +28,21 @@ def open_transcriber(engine: str, folder: Path) -> Transcriber:
         from edge_alm.hearing.sherpa import SherpaTranscriber
 
         return SherpaTranscriber(folder)
+    return WhisperTranscriber(open_whisper(engine, folder))
+
+
+def open_whisper(engine: str, folder: Path) -> WhisperNetwork:
+    """The networks of an English Whisper, in the form of ``ctranslate2`` or ``onnxruntime``.
+
+    Raises:
+        As :func:`open_transcriber`.
+    """
+    if engine == "ctranslate2":
+        from edge_alm.hearing.whisper_ctranslate2 import CTranslate2Whisper
+
+        return CTranslate2Whisper(folder)
+    if engine == "onnxruntime":
+        from edge_alm.hearing.whisper_onnx import OnnxWhisper
+
+        return OnnxWhisper(folder)
     raise UsageError(f"transcriber {engine}", expected="an engine", got="none of that name")

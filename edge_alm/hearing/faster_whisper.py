@@ -7,7 +7,8 @@ import os
 from pathlib import Path
 
 from edge_alm.errors import ModelBrokenError, ModelMissingError, missing_extra
-from edge_alm.hearing.transcriber import Transcript, is_speech
+from edge_alm.hearing.transcriber import Transcript
+from edge_alm.hearing.whisper import is_speech
 from edge_alm.models.ctranslate2_folder import check_ctranslate2
 from edge_alm.types import Samples
 
@@ -16,7 +17,7 @@ class FasterWhisperTranscriber:
     """Any Whisper model in CTranslate2 form, in 8 bits, greedy, without timestamps.
 
     Args:
-        folder: as of :class:`~edge_alm.hearing.transcriber.WhisperTranscriber`, and
+        folder: as of :class:`~edge_alm.hearing.whisper_ctranslate2.CTranslate2Whisper`, and
             ``tokenizer.json``. A multilingual model finds out the language.
         threads: of the CPU.
 
@@ -31,7 +32,7 @@ class FasterWhisperTranscriber:
         tokenizer = folder / "tokenizer.json"
         if not tokenizer.is_file():  # faster-whisper would fetch one from the web
             raise ModelMissingError(str(tokenizer), expected="a tokenizer", got="no such file")
-        os.environ.setdefault("CT2_USE_MKL", "0")  # as of WhisperTranscriber
+        os.environ.setdefault("CT2_USE_MKL", "0")  # as of CTranslate2Whisper
         try:
             from faster_whisper import WhisperModel
         except ImportError as error:

@@ -38,9 +38,18 @@ on one form; a test holds that this is the one of :mod:`edge_alm.reasoning.promp
 AUDIO_WINDOW_S, MAX_AUDIO_WINDOW_S = 29.0, 600.0
 """libmtmd hears 30 s at a time: at 30 s and its padding there would be a second stretch."""
 
+
+def _check_speech(folder: Path) -> None:
+    manifest = load_manifest(folder)
+    if manifest.kind != "speech" or not {"encoder", "decoder"} <= manifest.graphs.keys():
+        got = f"kind {manifest.kind}, graphs {sorted(manifest.graphs)}"
+        raise broken(folder / MANIFEST, "what python -m export whisper makes", got)
+
+
 ENGINES: Mapping[str, Callable[[Path], Any]] = {
     "ctranslate2": check_ctranslate2,
     "faster-whisper": check_ctranslate2,
+    "onnxruntime": _check_speech,
     "sherpa-onnx": check_sherpa,
 }
 """What may turn speech into text, and what checks the folder of its model."""

@@ -12,12 +12,16 @@ import numpy as np
 import pytest
 import soundfile
 import soxr
+from numpy.typing import NDArray
 
 from edge_alm.errors import MissingExtraError, ModelBrokenError, ModelMissingError
+from edge_alm.hearing.engines import open_transcriber
 from edge_alm.hearing.segmenter import SpeechSegmenter
-from edge_alm.hearing.transcriber import Transcriber, WhisperTranscriber
+from edge_alm.hearing.transcriber import Transcriber
 from edge_alm.hearing.vad import SileroVad
+from edge_alm.hearing.whisper import WhisperTranscriber
 from edge_alm.types import Samples
+from quantize.speech_files import word_errors
 
 DATA = Path(__file__).resolve().parent.parent / "data"
 RATE = 16_000
@@ -41,19 +45,6 @@ def words(text: str) -> list[str]:
     return kept.split()
 
 
-def word_errors(expected: list[str], got: list[str]) -> int:
-    """Levenshtein's distance in words."""
-    row = list(range(len(got) + 1))
-    for i, word in enumerate(expected, 1):
-        diagonal, row[0] = row[0], i
-        for j, other in enumerate(got, 1):
-            diagonal, row[j] = (
-                row[j],
-                min(row[j] + 1, row[j - 1] + 1, diagonal + (word != other)),
-            )
-    return row[-1]
-
-
 @pytest.fixture(scope="module")
 def folder(models: Path) -> Path:
     return models / "whisper-tiny.en"
@@ -62,7 +53,7 @@ def folder(models: Path) -> Path:
 @pytest.fixture(scope="module")
 def transcriber(folder: Path, require: Callable[[object, str], None]) -> Transcriber:
     require("ctranslate2", "the extra asr is not installed")
-    return WhisperTranscriber(folder)
+    return open_transcriber("ctranslate2", folder)
 
 
 def test_few_words_are_wrong(transcriber: Transcriber) -> None:
@@ -169,33 +160,39 @@ def test_the_silence_is_kept_and_damage_to_it_mended(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("EDGE_ALM_HOME", str(tmp_path / "home"))
-    silences = [WhisperTranscriber(folder)._silence]
+
+    def silence_of() -> NDArray[np.float32]:
+        transcriber = open_transcriber("ctranslate2", folder)
+        assert isinstance(transcriber, WhisperTranscriber)
+        return transcriber._silence
+
+    silences = [silence_of()]
     (kept,) = (tmp_path / "home" / "silences").iterdir()
     written_ns = kept.stat().st_mtime_ns
-    silences += [WhisperTranscriber(folder)._silence]
+    silences += [silence_of()]
     assert kept.stat().st_mtime_ns == written_ns
     kept.write_bytes(kept.read_bytes()[:-100])
-    silences += [WhisperTranscriber(folder)._silence]
+    silences += [silence_of()]
     assert kept.stat().st_mtime_ns != written_ns
     monkeypatch.setenv("EDGE_ALM_HOME", str(kept))  # no folder
-    silences += [WhisperTranscriber(folder)._silence]
-    assert silences[0].shape == (1, 1500, 384)
+    silences += [silence_of()]
+    assert silences[0].shape == (1, 1000, 384)
     for silence in silences:
         np.testing.assert_array_equal(silence, silences[0])
 
 
 def test_missing_and_broken_models_say_so(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelMissingError):
-        WhisperTranscriber(tmp_path / "none")
+        open_transcriber("ctranslate2", tmp_path / "none")
     broken = tmp_path / "broken"
     shutil.copytree(folder, broken)
     weights = broken / "model.bin"
     weights.write_bytes(weights.read_bytes()[:-1000])
     with pytest.raises(ModelBrokenError):
-        WhisperTranscriber(broken)
+        open_transcriber("ctranslate2", broken)
 
 
 def test_missing_package_names_the_extra(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ctranslate2", None)
     with pytest.raises(MissingExtraError, match=r"edge-alm\[asr\]"):
-        WhisperTranscriber(folder)
+        open_transcriber("ctranslate2", folder)

@@ -94,7 +94,8 @@ EXPORT: dict[str, set[str]] = {
     "encoder": {"graph", "parity", "source", "thresholds", "towers"},
     "language_model": {"adapter", "converter", "source"},
     "native": set(),
-    "whisper": {"graph", "parity", "source", "towers"},
+    "whisper_ctranslate2": set(),
+    "whisper": {"graph", "parity", "source", "towers", "whisper_ctranslate2"},
     "__main__": {"encoder", "language_model", "native", "whisper"},
 }
 """What each module of ``export`` may import of it."""
@@ -118,6 +119,9 @@ QUANTIZE: dict[str, set[str]] = {
     "encoders": {"agreement", "linear", "sensitivity", "static", "weights"},
     "encoder_bench": {"agreement", "recordings", "timing", "verdict", "weights"},
     "language_bench": {"answers", "scene_texts", "timing", "verdict"},
+    "speech_files": {
+        *("encoders", "linear", "recordings", "report", "timing", "verdict", "weights"),
+    },
 }
 """What each module of ``quantize`` may import of it, but for the commands, which may all."""
 
@@ -150,6 +154,7 @@ TORCH = {
         "runs",
         "towers",
         "whisper",
+        "whisper_ctranslate2",
     )
 }
 """What is of no use without torch, and says so when it is imported."""

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_alm.hearing.transcriber import _without_loop, is_speech, whisper_log_mel
+from edge_alm.hearing.whisper import _without_loop, is_speech, whisper_log_mel
 
 
 def test_log_mel_of_a_tone_is_loudest_in_the_band_of_the_tone() -> None:
