@@ -40,7 +40,7 @@ from edge_alm.models.bundle import load_bundle
 from edge_alm.questions import is_right, normalise, read_questions, summarise
 from edge_alm.reasoning.reasoner import LocalReasoner
 from edge_alm.runtime import Ears
-from edge_alm.types import Samples
+from edge_alm.types import SAMPLE_RATE_HZ, Samples
 from export.corpus import Clip, read_corpus
 from export.evaluation import (
     NAMES,
@@ -261,11 +261,12 @@ class Bench:
     def _ask_float(self, name: str, case: Case) -> Iterator[Row]:
         if self._judge is None or len(case.recordings) > 1:
             return
-        items = self._listener.hear(case.recordings[0].samples)
+        samples = case.recordings[0].samples
+        items, heard_s = self._listener.hear(samples), len(samples) / SAMPLE_RATE_HZ
         for asked in case.asked:
             if asked.choices:
                 choices = sorted(asked.choices)
-                given = choices[self._judge.choose(items, asked.question, choices)]
+                given = choices[self._judge.choose(items, asked.question, choices, heard_s)]
                 right = given == asked.answer
                 yield Row(name, "float", asked.skill, asked.answer, given, right, chance(asked))
 
@@ -278,7 +279,11 @@ class Bench:
             fit = np.empty((2, 2))  # of recording and caption
             for i, samples in enumerate(pair.recordings):
                 self._hear(samples)
-                fit[i] = [self._reasoner.likelihood(CAPTION_QUESTION, c) for c in pair.captions]
+                heard_s = len(samples) / SAMPLE_RATE_HZ
+                fit[i] = [
+                    self._reasoner.likelihood(CAPTION_QUESTION, caption, heard_s)
+                    for caption in pair.captions
+                ]
             text = bool(fit[0, 0] > fit[0, 1] and fit[1, 1] > fit[1, 0])
             audio = bool(fit[0, 0] > fit[1, 0] and fit[1, 1] > fit[0, 1])
             rights = {"text": text, "audio": audio, "group": text and audio}

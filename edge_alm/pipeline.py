@@ -26,6 +26,7 @@ from edge_alm.types import (
     Sound,
     Speech,
     Watch,
+    to_seconds,
 )
 
 LONGEST_CONCEALED_SAMPLES = SAMPLE_RATE_HZ // 2
@@ -53,6 +54,11 @@ class Pipeline:
             for block in self._blocks.push(packet):
                 yield from self._hear(block)
         yield from self._finish()
+
+    @property
+    def heard_s(self) -> float:
+        """How long the stream has been heard."""
+        return to_seconds(self._blocks.end)
 
     def ongoing(self) -> tuple[Sound, ...]:
         """The sounds that go on at this moment."""

@@ -105,7 +105,8 @@ class Ears:
         self._tells_speech = self._transcribes
         self._source: Source | None = None
         self._ongoing: tuple[Sound, ...] = ()
-        self._heard_s = 0.0
+        self._pipeline: Pipeline | None = None
+        """Of the stream under way, or the last one."""
         self._closed = threading.Event()
         self._mind: Mind | None = None
         self._recent: RecentAudio | None = None  # for a language model that hears it itself
@@ -269,7 +270,7 @@ class Ears:
                 choices=choices,
                 think=think,
                 ongoing=self._ongoing,
-                now_s=self._heard_s,
+                now_s=self._pipeline.heard_s if self._pipeline else None,
                 on_text=on_text,
                 cancelled=lambda: mind.is_closing() or given_up.is_set() or cancelled(),
                 remember=remember,
@@ -394,7 +395,7 @@ class Ears:
                 transcription = kind(self._load_transcriber, on_partial)
             keep = partial(self._keep_hop, waits=waits)
             pipeline = self._make_pipeline(transcription, watcher, keep)
-            self._ongoing, self._heard_s = (), 0.0
+            self._ongoing, self._pipeline = (), pipeline
             if self._recent is not None:
                 self._recent.reset()
             if self._mind:
@@ -437,10 +438,10 @@ class Ears:
         return not (is_speech and self._tells_speech)
 
     def _keep_hop(self, hop: Hop, *, waits: bool) -> None:
-        start_s, self._heard_s = to_seconds(hop.start), to_seconds(hop.end)
         # A soft token of plain noise tells nothing, and is taken for something.
         if self._mind and self._takes_embeddings and not hop.is_noise:
-            self._mind.scene.put_embeddings(hop.features[None], start_s, self._heard_s)
+            start_s, end_s = to_seconds(hop.start), to_seconds(hop.end)
+            self._mind.scene.put_embeddings(hop.features[None], start_s, end_s)
             self._hold_back(self._mind, waits)
 
     def _hold_back(self, mind: Mind, waits: bool) -> None:

@@ -108,7 +108,7 @@ def answer(
         items = only(recording, inputs) if inputs != "both" else recording.items
         if items is None or not branches:
             continue
-        tree = maker.make(items, branches)
+        tree = maker.make(items, branches, heard_s=duration_s)
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
             (scores,) = run.model([tree])
         sums = torch.zeros(tree.continuations)

@@ -22,8 +22,10 @@ ATTRIBUTES = ("loud", "quiet"), ("long", "short"), ("near", "far")
 
 def contrast(rng: np.random.Generator, timeline: Sequence[Placed]) -> tuple[str, ...] | None:
     """Captions, the right one first; None where the scene has nothing to contrast."""
-    makers = [make for make in (_order, _attributes) if make(rng, timeline)]
-    return makers[rng.integers(len(makers))](rng, timeline) if makers else None
+    order, attributes = _order(rng, timeline), _attributes(rng, timeline)
+    if order and attributes:  # which of two was loud is the harder thing to hear
+        return attributes if rng.random() < 0.8 else order
+    return order or attributes
 
 
 def _order(rng: np.random.Generator, timeline: Sequence[Placed]) -> tuple[str, ...] | None:

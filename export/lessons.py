@@ -6,8 +6,9 @@ or spread over more processes, learns from the same ones.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,7 @@ SHARES = (
     "thoughts",
     "contrasts",
     "choices",
+    "long",
 )
 NAMES = ("kitchen", "street", "garden", "office", "morning", "evening", "a", "b", "one", "two")
 ONLY_CHOICES = frozenset({"absent"})
@@ -43,6 +45,8 @@ ONLY_CHOICES = frozenset({"absent"})
 SPEECH = "speech"
 _DISTRACTORS = 48
 _ATTEMPTS = 40
+LONGEST_S = 600.0
+_TIMES = re.compile(r"^\[(\d+\.\d)(-\d+\.\d)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,8 @@ class LessonsConfig:
     earlier_turns: float = 0.0
     thoughts: float = 0.0
     contrasts: float = 0.0
+    long: float = 0.0
+    """Scenes that lie somewhere in up to :data:`LONGEST_S` of quiet."""
     questions: int = 6
     skills: tuple[str, ...] = ()
     """Of the questions; without them all."""
@@ -202,7 +208,11 @@ class Lessons:
             wording = wordings[rng.integers(len(wordings))]
             branches.append(Branch(wording, captions, 0, write=False))
         items = self._items(recordings, rng)
-        return None if items is None else self._maker.make(items, branches, turns)
+        return (
+            None
+            if items is None
+            else self._maker.make(items, branches, turns, heard_s=durations_s[-1])
+        )
 
     def _skill(self, rng: np.random.Generator) -> str | None:
         skills = self._config.skills
@@ -212,7 +222,11 @@ class Lessons:
         if self._imagination and rng.random() < self._config.imagined:
             return self._imagination.scene(rng)
         drawn = rng.random() * self._edges[-1]
-        return self._recordings[int(np.searchsorted(self._edges[:-1], drawn, side="right"))]
+        found = self._recordings[int(np.searchsorted(self._edges[:-1], drawn, side="right"))]
+        if rng.random() < self._config.long:
+            duration_s = round(rng.uniform(found.duration_s, LONGEST_S), 1)
+            found = within(found, rng.uniform(0.0, duration_s - found.duration_s), duration_s)
+        return found
 
     def _branch(self, asked: Asked, thought: Sequence[Sequence[Placed]], *, choose: bool) -> Branch:
         choose = choose or asked.skill in ONLY_CHOICES
@@ -262,6 +276,23 @@ class Lessons:
                     hops.append(item)
                     words += [tokens] * len(item)
         return np.concatenate(hops), words
+
+
+def within(recording: Recording, by_s: float, duration_s: float) -> Recording:
+    """A longer recording, quiet but for the one given, which begins ``by_s`` after its start."""
+    by_s = round(by_s, 1)
+
+    def later(times: re.Match[str]) -> str:
+        start, end = times.groups()
+        text = f"[{float(start) + by_s:.1f}"
+        return text if end is None else f"{text}-{float(end[1:]) + by_s:.1f}"
+
+    items = tuple(_TIMES.sub(later, i) if isinstance(i, str) else i for i in recording.items)
+    timeline = tuple(
+        replace(placed, start_s=placed.start_s + by_s, end_s=placed.end_s + by_s)
+        for placed in recording.timeline
+    )
+    return Recording(items, timeline, duration_s)
 
 
 def heard_in_order(timeline: Sequence[Placed]) -> str:

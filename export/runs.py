@@ -44,10 +44,12 @@ class Judge:
     def __init__(self, model: HearingModel, maker: TreeMaker) -> None:
         self._model, self._maker = model.eval(), maker
 
-    def choose(self, items: Sequence[Item], question: str, choices: Sequence[str]) -> int:
-        """Index of the likeliest choice."""
+    def choose(
+        self, items: Sequence[Item], question: str, choices: Sequence[str], heard_s: float
+    ) -> int:
+        """Index of the likeliest choice about a scene of ``heard_s``."""
         options = tuple(choice.lower() for choice in choices)
-        tree = self._maker.make(items, [Branch(question, options, 0, write=False)])
+        tree = self._maker.make(items, [Branch(question, options, 0, write=False)], heard_s=heard_s)
         with torch.no_grad():
             (scores,) = self._model([tree])
         sums = torch.zeros(tree.continuations).index_add(

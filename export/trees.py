@@ -21,6 +21,7 @@ from edge_alm.reasoning.prompts import (
     THOUGHT_START,
     ChatFormat,
     Prompt,
+    end_line,
     pinned_prompt,
     question_prompt,
     turn_prompt,
@@ -149,8 +150,17 @@ class TreeMaker:
         items: Sequence[Item],
         branches: Sequence[Branch],
         turns: Sequence[tuple[str, str]] = (),
+        *,
+        heard_s: float | None = None,
     ) -> Tree:
-        """One tree. ``turns``: questions and answers that went before."""
+        """One tree.
+
+        Args:
+            items: of the scene.
+            branches: what is asked about it.
+            turns: questions and answers that went before.
+            heard_s: how long the last recording is; None: not told.
+        """
         tree = Tree()
         tree.add(None, self._pinned)
         for item in items or (NOTHING_HEARD,):
@@ -160,6 +170,8 @@ class TreeMaker:
                 tree.extend_soft(ROOT, item, self._slots or len(item))
         for question, answer in turns:
             tree.extend(ROOT, self._read(turn_prompt(self._chat, question, answer)))
+        if heard_s is not None:
+            tree.extend(ROOT, self._tokenize(end_line(heard_s), False))
         for branch in branches:
             self._grow(tree, branch)
         return tree

@@ -50,7 +50,7 @@ LLAMA3 = ChatFormat(
     "<|eot_id|>",
 )
 
-SCENE_FORMAT = 1
+SCENE_FORMAT = 2
 """Of all that is fixed here and in :mod:`edge_alm.reasoning.marks`. An adapter is trained on one
 format; who changes a word that it reads counts this up and trains anew."""
 SYSTEM = (
@@ -175,6 +175,15 @@ def ongoing_line(sound: Sound, now_s: float | None) -> str:
 def audio_line(seconds: float) -> str:
     """A heading for audio itself, where the model hears it."""
     return f"Audio, the last {seconds:.1f} s:\n"
+
+
+def end_line(now_s: float) -> str:
+    """The last line before a trained model's question: how long it has listened by now.
+
+    Without it nothing tells how much quiet came after the last sound, and whether that was in the
+    middle or at the end.
+    """
+    return f"[{now_s:.1f} end]\n"
 
 
 def recording_line(name: str) -> str:

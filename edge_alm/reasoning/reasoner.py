@@ -26,6 +26,7 @@ from edge_alm.reasoning.prompts import (
     Part,
     audio_line,
     chat_format,
+    end_line,
     event_line,
     is_heard,
     ongoing_line,
@@ -99,7 +100,7 @@ class Reasoner(Protocol):
             choices: the answer is one of these, whatever their order.
             think: write down what was heard, in order, before answering.
             ongoing: sounds that have begun and not ended.
-            now_s: up to when they have lasted, seconds on the stream's clock.
+            now_s: how long the stream has been heard, and they have lasted, seconds.
             on_text: called with each piece of text (of the thought too) as it comes.
             cancelled: asked every now and then; True gives the question up within a second.
             remember: keep question and answer in the scene, so that the next one can refer
@@ -263,6 +264,7 @@ class LocalReasoner:
             with scene.fork(since_s=-math.inf if since_s is None else since_s) as end:
                 if end == scene.pinned_tokens and not (lines or heard):
                     lines = [NOTHING_HEARD]
+                lines += self._clock(now_s)
                 turn = Turn(scene, self._llama, end, cancelled, watch, on_text or _drop)
                 turn.hear(heard)
                 turn.read(self._tail(lines, question))
@@ -279,7 +281,7 @@ class LocalReasoner:
                 if self._prior_weight:
                     with scene.fork(blank=True) as end:
                         blank = Turn(scene, self._llama, end, cancelled, watch, _drop)
-                        blank.read(self._tail([NOTHING_HEARD], question))
+                        blank.read(self._tail([NOTHING_HEARD, *self._clock(now_s)], question))
                         unheard = np.array(blank.score(options, self._answer_end))
                     scores -= self._prior_weight * unheard
                 watch.first()
@@ -296,7 +298,7 @@ class LocalReasoner:
             total_ms=watch.now_ms(),
         )
 
-    def likelihood(self, question: str, text: str) -> float:
+    def likelihood(self, question: str, text: str, now_s: float | None = None) -> float:
         """Mean log probability of the tokens of ``text`` (and of its end) as the answer.
 
         Of a text's first :data:`MAX_ANSWER_TOKENS` tokens, in lower case. It compares one text over
@@ -308,6 +310,7 @@ class LocalReasoner:
         with self._open() as scene:
             scene.flush()
             lines = [NOTHING_HEARD] if scene.is_empty else []
+            lines += self._clock(now_s)
             with scene.fork() as end:
                 turn = Turn(scene, self._llama, end, never, Stopwatch(), _drop)
                 turn.read(self._tail(lines, question))
@@ -334,6 +337,9 @@ class LocalReasoner:
         if self._tower is not None:
             self._tower.close()
         self._llama.close()
+
+    def _clock(self, now_s: float | None) -> list[str]:
+        return [end_line(now_s)] if self._trained and now_s is not None else []
 
     @property
     def _answer_end(self) -> list[int]:

@@ -424,6 +424,22 @@ def test_thinking_writes_before_it_answers(reasoner: LocalReasoner) -> None:
     assert len("".join(pieces)) > len(answer.text)
 
 
+@pytest.mark.parametrize("trained", [True, False])
+def test_only_a_trained_model_is_told_when_the_recording_ended(model: Path, trained: bool) -> None:
+    reasoner = LocalReasoner(model, trained=trained, n_ctx=SMALL_N_CTX, n_threads=1)
+    try:
+        for event in EVENTS:
+            reasoner.append_event(event)
+        ends_s = None, 12.0, 600.0
+        where = "Where was the dog?"
+        scores = {reasoner.likelihood(where, "at the beginning", end_s) for end_s in ends_s}
+        choices = ["beginning", "end"]
+        sure = {reasoner.ask(where, choices=choices, now_s=end_s).confidence for end_s in ends_s}
+    finally:
+        reasoner.close()
+    assert len(scores) == len(sure) == (len(ends_s) if trained else 1)
+
+
 def test_an_empty_scene_is_answered(loaded: LocalReasoner) -> None:
     loaded.reset()
     assert loaded.ask("What was heard?").text

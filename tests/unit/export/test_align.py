@@ -345,8 +345,8 @@ def test_a_run_from_the_command_line_is_read_back(
     judge = load_float(out, model_folder)
     items: list[Item] = ["[0.0]", np.ones((2, WIDTH), np.float16), "[0.0-1.0 dog]\n"]
     choices = ["a dog", "Bell", "nothing at all"]
-    chosen = choices[judge.choose(items, "What was it?", choices)]
-    assert choices[::-1][judge.choose(items, "What was it?", choices[::-1])] == chosen
+    chosen = choices[judge.choose(items, "What was it?", choices, 4.0)]
+    assert choices[::-1][judge.choose(items, "What was it?", choices[::-1], 4.0)] == chosen
 
     state = torch.load(out / CHECKPOINT, weights_only=True)
     state["weights"].pop("projector.w2.bias")

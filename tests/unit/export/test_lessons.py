@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import replace
 from itertools import groupby
@@ -14,7 +15,13 @@ from hypothesis import strategies as st
 from toy import LABELS, WIDTH, make_recording, tokenize, write_scenes
 
 from edge_alm.errors import UsageError
-from edge_alm.reasoning.prompts import CHATML, NOTHING_HEARD, THOUGHT_START, pinned_prompt
+from edge_alm.reasoning.prompts import (
+    CHATML,
+    NOTHING_HEARD,
+    THOUGHT_START,
+    end_line,
+    pinned_prompt,
+)
 from export.lessons import (
     SHARES,
     Curriculum,
@@ -25,6 +32,7 @@ from export.lessons import (
     is_soft,
     is_sound_line,
     thinned,
+    within,
 )
 from export.recordings import Recording, read_recordings, write_part
 from export.scenes import Placed
@@ -37,6 +45,7 @@ RICH = LessonsConfig(
     earlier_turns=0.3,
     thoughts=0.3,
     contrasts=0.5,
+    long=0.3,
     questions=3,
     longest_tokens=4000,
 )
@@ -63,6 +72,10 @@ def text(tree: Tree, node: int | None = None) -> str:
 def scene_text(tree: Tree) -> str:
     """What the scene, without what stands before it, reads as."""
     return text(tree, ROOT)[PINNED:]
+
+
+def tells_sounds(scene: str) -> bool:
+    return re.search(r"\[[\d.]+-[\d.]+ [^\"]", scene) is not None
 
 
 def same(a: Tree, b: Tree) -> bool:
@@ -97,13 +110,14 @@ def test_every_ingredient_comes_and_nothing_is_longer_than_allowed(scenes: Path)
         found["turns"] += "assistant" in scene
         found["thought"] += THOUGHT_START in text(tree)
         found["soft"] += bool(tree.soft_at)
-        found["lines"] += "]\n" in scene
+        found["lines"] += tells_sounds(scene)
         found["choices"] += bool(tree.choices)
+        (ended_s,) = map(float, re.findall(r"\[([\d.]+) end\]\n", scene))
+        found["long"] += ended_s > 8.0
         assert tree.written or tree.choices
         assert len(tree.soft_at) == scene.count("\0")
-    assert all(5 <= found[name] <= 55 for name in ("two", "turns", "thought", "soft", "lines")), (
-        found
-    )
+    names = "two", "turns", "thought", "soft", "lines", "long"
+    assert all(5 <= found[name] <= 55 for name in names), found
     assert found["choices"] > 30
 
 
@@ -114,12 +128,12 @@ def test_sole_kinds_of_input(scenes: Path, drop: float) -> None:
     for step in range(20):
         tree = lessons.tree(step, 0)
         assert not tree.soft_at
-        assert "]\n" in scene_text(tree)
+        assert tells_sounds(scene_text(tree))
     lessons = make(replace(plain, inputs="soft"), scenes)
     for step in range(20):
         tree = lessons.tree(step, 0)
         assert tree.soft_at
-        assert not any(label in scene_text(tree) for label in LABELS)
+        assert not tells_sounds(scene_text(tree))
 
 
 def test_a_sole_kind_passes_over_sounds_it_has_nothing_of(tmp_path: Path) -> None:
@@ -131,12 +145,13 @@ def test_a_sole_kind_passes_over_sounds_it_has_nothing_of(tmp_path: Path) -> Non
         write_part(tmp_path / name / "0000", scenes)
     config = LessonsConfig(inputs="text", longest_tokens=4000)
     lessons = make(config, tmp_path / "sounds")
-    assert NOTHING_HEARD not in {scene_text(lessons.tree(step, 0)) for step in range(20)}
+    nothing = NOTHING_HEARD + end_line(silence.duration_s)
+    assert nothing not in {scene_text(lessons.tree(step, 0)) for step in range(20)}
     lessons = make(config, tmp_path / "all")
     seen = {scene_text(lessons.tree(step, 0)) for step in range(20)}
     (line,) = filter(is_sound_line, heard.items[:3])
     assert len(seen) == 2
-    assert NOTHING_HEARD in seen
+    assert nothing in seen
     assert any(str(line) in scene for scene in seen)
 
 
@@ -175,6 +190,34 @@ def test_thinned_leaves_a_kind_out_and_never_everything(
         assert any(not is_mark(item) for item in kept)
     assert [item for item in kept if isinstance(item, str) and '"' in item] == said
     assert bool(kept) == bool(items)
+
+
+@given(
+    seed=st.integers(0, 99),
+    by_s=st.floats(0.0, 500.0),
+    quiet_s=st.floats(0.0, 50.0),
+)
+def test_a_scene_within_a_longer_one_is_the_same_later(
+    seed: int, by_s: float, quiet_s: float
+) -> None:
+    """Line for line: the times that the lines tell go with the timeline, and nothing else does."""
+    alone = make_recording(np.random.default_rng(seed))
+    found = within(alone, by_s, round(alone.duration_s + by_s + quiet_s, 1))
+    assert len(found.items) == len(alone.items)
+    later_s = round(by_s, 1)
+    for item, before in zip(found.items, alone.items, strict=True):
+        if isinstance(before, str):
+            assert isinstance(item, str)
+            told, untold = re.findall(r"\d+\.\d", item), re.split(r"\d+\.\d", item)
+            assert untold == re.split(r"\d+\.\d", before)
+            times = [float(time) + later_s for time in re.findall(r"\d+\.\d", before)]
+            assert [float(time) for time in told] == pytest.approx(times, abs=0.051)
+        else:
+            assert item is before
+    for placed, before_it in zip(found.timeline, alone.timeline, strict=True):
+        assert placed.start_s - before_it.start_s == pytest.approx(later_s)
+        assert replace(placed, start_s=before_it.start_s, end_s=before_it.end_s) == before_it
+        assert placed.end_s <= found.duration_s + 0.1
 
 
 def test_named_hops_are_of_scenes_with_one_kind_of_sound(scenes: Path) -> None:

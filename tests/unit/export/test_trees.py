@@ -19,6 +19,7 @@ from edge_alm.reasoning.prompts import (
     THOUGHT_START,
     ChatFormat,
     Prompt,
+    end_line,
     pinned_prompt,
     question_prompt,
     turn_prompt,
@@ -63,6 +64,7 @@ def plain_paths(
     asked: Sequence[Branch],
     turns: Sequence[tuple[str, str]],
     chat: ChatFormat,
+    heard_s: float | None,
 ) -> list[tuple[list[int], list[int]]]:
     """What stands before each continuation, and the continuation; hop n is token -1 - n."""
     before = read(pinned_prompt(chat, trained=True))
@@ -70,6 +72,8 @@ def plain_paths(
         before += tokenize(item, False) if isinstance(item, str) else [-1 - int(h[0]) for h in item]
     for question, answer in turns:
         before += read(turn_prompt(chat, question, answer))
+    if heard_s is not None:
+        before += tokenize(end_line(heard_s), False)
     end = tokenize(chat.end, True)[:1]
     paths = []
     for branch in asked:
@@ -117,13 +121,18 @@ def tree_paths(tree: Tree) -> list[tuple[list[int], list[int]]]:
     asked=st.lists(branches, max_size=3),
     turns=st.lists(st.tuples(words, words), max_size=2),
     chat=st.sampled_from([CHATML, LLAMA3]),
+    heard_s=st.one_of(st.none(), st.floats(0.0, 600.0)),
 )
 def test_every_path_reads_as_the_plain_prompt(
-    drawn: list[str | int], asked: list[Branch], turns: list[tuple[str, str]], chat: ChatFormat
+    drawn: list[str | int],
+    asked: list[Branch],
+    turns: list[tuple[str, str]],
+    chat: ChatFormat,
+    heard_s: float | None,
 ) -> None:
     made = number_hops(drawn)
-    tree = TreeMaker(tokenize, chat).make(made, asked, turns)
-    assert tree_paths(tree) == plain_paths(made, asked, turns, chat)
+    tree = TreeMaker(tokenize, chat).make(made, asked, turns, heard_s=heard_s)
+    assert tree_paths(tree) == plain_paths(made, asked, turns, chat, heard_s)
     assert len(tree) == len(tree.tokens) == len(tree.positions) == len(tree.node)
     assert len(tree.soft_at) == sum(map(len, tree.soft))
 
