@@ -38,6 +38,7 @@ from edge_alm.hearing.encoder import HOP_SAMPLES, PATCH_FRAMES, Hop
 from edge_alm.hearing.logmel import HOP_SAMPLES as FRAME_SAMPLES
 from edge_alm.hearing.tracker import Tracker
 from edge_alm.models.onnx_file import check_onnx
+from edge_alm.models.projector_file import FULL_SCALE_DB
 from edge_alm.types import SAMPLE_RATE_HZ, Event, Sound, Speech, to_seconds
 from export.labels import similar
 from export.recordings import Recorder, Recording
@@ -93,8 +94,6 @@ OPEN = 0.3
 SECONDS_TO_TEXT = 0.6
 """From the end of what was said to its text: the segmenter waits so long for more."""
 PATCH_SAMPLES = PATCH_FRAMES * FRAME_SAMPLES
-FULL_SCALE_DB = 50.0
-"""What a hop's levels say of 0 dBFS: 52 for white noise, 48 for a sine."""
 
 _VERBS = ("open", "close", "find", "bring", "move", "check", "start", "stop", "watch", "clean")
 _NOUNS = ("door", "window", "kitchen", "garden", "car", "lamp", "book", "bag", "phone", "table")

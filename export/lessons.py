@@ -46,6 +46,9 @@ SPEECH = "speech"
 _DISTRACTORS = 48
 _ATTEMPTS = 40
 LONGEST_S = 600.0
+LONG_FROM_S = 60.0
+LONG_SKILLS = ("where", "where", "which", "present", "last", "after", "nothing")
+"""Asked about what lies in a long quiet: little else is different there."""
 _TIMES = re.compile(r"^\[(\d+\.\d)(-\d+\.\d)?")
 
 
@@ -177,7 +180,7 @@ class Lessons:
                         durations_s,
                         labels,
                         sentences=sentences,
-                        skill=self._skill(rng),
+                        skill=self._skill(rng, durations_s),
                     )
                 ):
                     made.setdefault(one.question, one)
@@ -214,8 +217,9 @@ class Lessons:
             else self._maker.make(items, branches, turns, heard_s=durations_s[-1])
         )
 
-    def _skill(self, rng: np.random.Generator) -> str | None:
-        skills = self._config.skills
+    def _skill(self, rng: np.random.Generator, durations_s: Sequence[float]) -> str | None:
+        long = len(durations_s) == 1 and durations_s[0] > LONG_FROM_S
+        skills = self._config.skills or (LONG_SKILLS if long else ())
         return skills[rng.integers(len(skills))] if skills else None
 
     def _recording(self, rng: np.random.Generator) -> Recording:
@@ -223,7 +227,7 @@ class Lessons:
             return self._imagination.scene(rng)
         drawn = rng.random() * self._edges[-1]
         found = self._recordings[int(np.searchsorted(self._edges[:-1], drawn, side="right"))]
-        if rng.random() < self._config.long:
+        if rng.random() < self._config.long and found.duration_s < LONGEST_S:
             duration_s = round(rng.uniform(found.duration_s, LONGEST_S), 1)
             found = within(found, rng.uniform(0.0, duration_s - found.duration_s), duration_s)
         return found

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from edge_alm.audio.memory import MemoryAudio
 from edge_alm.errors import EdgeAlmError, UsageError
 from edge_alm.models.bundle import Bundle, load_bundle
+from edge_alm.reasoning.loudness import SoundLevels
 from edge_alm.reasoning.marks import HopMarks
 from edge_alm.reasoning.prompts import event_line, recording_line
 from edge_alm.reasoning.reasoner import Reasoner
@@ -61,22 +62,29 @@ class Recorder(Reasoner):
 
     def __init__(self) -> None:
         self._marks = HopMarks()
+        self._levels = SoundLevels()
         self._items: list[str | list[NDArray[np.float32]]] = []
 
     def append_event(self, event: Event) -> None:
         """See :class:`Reasoner`."""
-        self._write(event_line(event))
+        loudness = self._levels.step(event) if isinstance(event, Sound) else None
+        self._write(event_line(event, loudness))
 
     def append_embeddings(
         self, embeddings: NDArray[np.float32], start_s: float, end_s: float
     ) -> None:
         """See :class:`Reasoner`."""
+        self._levels.put(embeddings, start_s, end_s)
         self._write(self._marks.before(start_s, end_s))
         if not self._items or isinstance(self._items[-1], str):
             self._items.append([])
         last = self._items[-1]
         if isinstance(last, list):
             last.extend(embeddings)
+
+    def begin_stream(self) -> None:
+        """See :class:`Reasoner`."""
+        self._levels.reset()
 
     def begin_recording(self, name: str) -> None:
         """See :class:`Reasoner`."""
@@ -104,6 +112,7 @@ class Recorder(Reasoner):
     def reset(self) -> None:
         """See :class:`Reasoner`."""
         self._marks.reset()
+        self._levels.reset()
         self._items = []
 
     def close(self) -> None:

@@ -14,7 +14,7 @@ from edge_alm.errors import ModelBrokenError
 from edge_alm.hearing.audioset import read_labels
 from edge_alm.hearing.logmel import HOP_SAMPLES as FRAME_HOP_SAMPLES
 from edge_alm.hearing.logmel import LOG_OFFSET, MEL_BANDS, WINDOW_SAMPLES, LogMel
-from edge_alm.models.projector_file import HOP_LEVELS
+from edge_alm.models.projector_file import HOP_LEVELS, LEVEL_MIDDLE_DB, LEVEL_SCALE_DB
 from edge_alm.types import Samples
 
 HOP_FRAMES = 48
@@ -25,8 +25,6 @@ OVERLAP_SAMPLES = WINDOW_SAMPLES - FRAME_HOP_SAMPLES
 """240 samples by which a hop's last window reaches beyond it; here: before its start."""
 PATCH_SAMPLES = 2 * HOP_SAMPLES + OVERLAP_SAMPLES
 """15,600 samples, 0.975 s: what the encoder sees at once."""
-
-_LEVEL_MIDDLE_DB, _LEVEL_SCALE_DB = 20.0, 20.0  # about -30 dBFS; to the embedding's range
 
 NOISE_RATIO = (0.86, 1.14)
 """Bounds of :func:`noise_ratio` within which half a patch is plain noise: white, pink and
@@ -126,7 +124,7 @@ class Hop:
         """What a soft token is made from: embedding and levels, [n + HOP_LEVELS]."""
         power = 10.0 ** (self.levels_db[HOP_FRAMES:].reshape(HOP_LEVELS, -1) / 10.0)
         levels_db = 10.0 * np.log10(power.mean(axis=1))
-        scaled = (levels_db - _LEVEL_MIDDLE_DB) / _LEVEL_SCALE_DB
+        scaled = (levels_db - LEVEL_MIDDLE_DB) / LEVEL_SCALE_DB
         return np.concatenate((self.embedding, scaled), dtype=np.float32)
 
 

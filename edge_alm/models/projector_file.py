@@ -20,6 +20,10 @@ from edge_alm.models.files import broken
 HOP_LEVELS = 4
 """Levels that a soft token is made from besides the embedding, one every 120 ms: the embedding
 says what is heard and hardly how loud, or when within the hop."""
+LEVEL_MIDDLE_DB, LEVEL_SCALE_DB = 20.0, 20.0
+"""A level of the middle, about -30 dBFS, stands there as 0, and one a scale above as 1."""
+FULL_SCALE_DB = 50.0
+"""The level of 0 dBFS: 52 for white noise, 48 for a sine."""
 _MAX_HEADER_BYTES = 10_000
 _FLOATS = (np.dtype(np.float16), np.dtype(np.float32))
 

@@ -144,11 +144,12 @@ def is_heard(event: Event) -> TypeGuard[Sound | Speech | Lost]:
     return isinstance(event, Speech | Lost) or (isinstance(event, Sound) and event.state == "end")
 
 
-def event_line(event: Event) -> str:
+def event_line(event: Event, loudness: int | None = None) -> str:
     """The event as a line of the scene; empty for an event that does not belong there.
 
     ``[12.5-14.0 dog bark]``, ``[14.1-14.9 rain 0.4]`` (when that is less than
-    :data:`SURE`), ``[15.2-16.9 "turn left"]``, ``[17.0-17.5 lost]``.
+    :data:`SURE`), ``[15.2-16.9 "turn left"]``, ``[17.0-17.5 lost]``; for a model that has learnt
+    it with the :mod:`~edge_alm.reasoning.loudness` of a sound, ``[12.5-14.0 dog bark L7]``.
     """
     if isinstance(event, Speech):
         words = one_line(event.text).replace('"', "'")
@@ -156,7 +157,7 @@ def event_line(event: Event) -> str:
     if isinstance(event, Lost):
         return f"[{_span(event.at, until_s(event))} lost]\n"
     if isinstance(event, Sound) and event.state == "end":
-        return _sound_line(event, event.end)
+        return _sound_line(event, event.end, loudness)
     return ""
 
 
@@ -167,9 +168,9 @@ def until_s(event: Sound | Speech | Lost) -> float:
     return event.start if event.end is None else event.end
 
 
-def ongoing_line(sound: Sound, now_s: float | None) -> str:
+def ongoing_line(sound: Sound, now_s: float | None, loudness: int | None = None) -> str:
     """The line of a sound that has not ended: up to now, where that is known."""
-    return _sound_line(sound, now_s)
+    return _sound_line(sound, now_s, loudness)
 
 
 def audio_line(seconds: float) -> str:
@@ -196,10 +197,11 @@ def one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _sound_line(sound: Sound, end: float | None) -> str:
+def _sound_line(sound: Sound, end: float | None, loudness: int | None) -> str:
     label = one_line(sound.label).lower()
     doubt = "" if sound.confidence >= SURE else f" {sound.confidence:.1f}"
-    return f"[{_span(sound.start, end)} {label}{doubt}]\n"
+    loud = "" if loudness is None else f" L{loudness}"
+    return f"[{_span(sound.start, end)} {label}{doubt}{loud}]\n"
 
 
 def _span(start: float, end: float | None) -> str:

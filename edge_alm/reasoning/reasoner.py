@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from edge_alm.errors import EdgeAlmError, UsageError
 from edge_alm.models.state_cache import StateCache
 from edge_alm.reasoning.llama import DEFAULT_N_CTX, LlamaContext, Logits, TextDecoder
+from edge_alm.reasoning.loudness import SoundLevels
 from edge_alm.reasoning.marks import HopMarks
 from edge_alm.reasoning.mtmd import AudioTower, Piece, probe_audio_tower
 from edge_alm.reasoning.projector import Projector
@@ -161,6 +162,7 @@ class LocalReasoner:
         self._lock = threading.RLock()
         self._projector = Projector(projector) if projector else None
         self._marks = HopMarks()
+        self._levels = SoundLevels()
         self._trained, self._prior_weight = trained, prior_weight
         if audio_projector:
             probe_audio_tower(audio_projector, model, cache)
@@ -193,12 +195,13 @@ class LocalReasoner:
     def append_event(self, event: Event) -> None:
         """See :class:`Reasoner`."""
         if is_heard(event):
-            self._append_text(event_line(event), until_s(event))
+            self._append_text(event_line(event, self._loudness(event)), until_s(event))
 
     def append_embeddings(
         self, embeddings: NDArray[np.float32], start_s: float, end_s: float
     ) -> None:
         """See :class:`Reasoner`. A soft token each."""
+        self._levels.put(embeddings, start_s, end_s)
         if self._projector is None:
             return
         soft = self._projector(embeddings)
@@ -219,6 +222,7 @@ class LocalReasoner:
 
     def begin_stream(self) -> None:
         """See :class:`Reasoner`."""
+        self._levels.reset()
         with self._open() as scene:
             scene.begin_stream()
 
@@ -259,7 +263,7 @@ class LocalReasoner:
         with self._open() as scene:
             scene.flush(cancelled)
             _give_up_if(cancelled)
-            lines = [ongoing_line(sound, now_s) for sound in ongoing]
+            lines = [ongoing_line(sound, now_s, self._loudness(sound, now_s)) for sound in ongoing]
             heard = self._hear(audio)
             with scene.fork(since_s=-math.inf if since_s is None else since_s) as end:
                 if end == scene.pinned_tokens and not (lines or heard):
@@ -338,6 +342,11 @@ class LocalReasoner:
             self._tower.close()
         self._llama.close()
 
+    def _loudness(self, event: Event, now_s: float | None = None) -> int | None:
+        if not (self._trained and isinstance(event, Sound)):
+            return None
+        return self._levels.step(event, now_s)
+
     def _clock(self, now_s: float | None) -> list[str]:
         return [end_line(now_s)] if self._trained and now_s is not None else []
 
@@ -374,6 +383,7 @@ class LocalReasoner:
         with self._open() as scene:
             scene.reset()
             self._marks.reset()
+            self._levels.reset()
 
     def close(self) -> None:
         """See :class:`Reasoner`. Waits for a question in progress: cancel it first."""

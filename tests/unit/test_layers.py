@@ -39,6 +39,7 @@ FILES: dict[str, set[str]] = {
     "bridge/reorder.py": set(),
     "bridge/clock.py": set(),
     "bridge/ledger.py": {"bridge.frame"},
+    "reasoning/loudness.py": {"types", "models.projector_file"},
     "reasoning/marks.py": set(),
     "reasoning/prompts.py": {"types"},
     "models/adapter_file.py": {"errors", "models.gguf_file"},

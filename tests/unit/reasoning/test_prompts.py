@@ -36,6 +36,10 @@ LINES: list[tuple[Event, str]] = [
 @pytest.mark.parametrize(("event", "line"), LINES)
 def test_line_of_an_event(event: Event, line: str) -> None:
     assert event_line(event) == line
+    if isinstance(event, Sound) and line:
+        assert event_line(event, 7) == line.replace("]", " L7]")
+    else:
+        assert event_line(event, 7) == line
     assert is_heard(event) == bool(line)
 
 
@@ -43,6 +47,7 @@ def test_ongoing_sound_lasts_until_now() -> None:
     rain = Sound("Rain", 3.0, None, 0.5, "start")
     assert ongoing_line(rain, 7.25) == "[3.0-7.2 rain]\n"
     assert ongoing_line(rain, None) == "[3.0-now rain]\n"
+    assert ongoing_line(rain, None, 0) == "[3.0-now rain L0]\n"
 
 
 @given(st.text(), st.text(alphabet=string.printable))
