@@ -218,8 +218,9 @@ class Lessons:
         )
 
     def _skill(self, rng: np.random.Generator, durations_s: Sequence[float]) -> str | None:
-        long = len(durations_s) == 1 and durations_s[0] > LONG_FROM_S
-        skills = self._config.skills or (LONG_SKILLS if long else ())
+        if len(durations_s) > 1:
+            return None  # one skill alone takes two recordings
+        skills = LONG_SKILLS if durations_s[0] > LONG_FROM_S else self._config.skills
         return skills[rng.integers(len(skills))] if skills else None
 
     def _recording(self, rng: np.random.Generator) -> Recording:

@@ -178,13 +178,15 @@ def audio_line(seconds: float) -> str:
     return f"Audio, the last {seconds:.1f} s:\n"
 
 
-def end_line(now_s: float) -> str:
-    """The last line before a trained model's question: how long it has listened by now.
+def end_line(now_s: float, from_s: float = 0.0) -> str:
+    """The last line before a trained model's question: until when it has listened by now, and what
+    was the middle third of that.
 
-    Without it nothing tells how much quiet came after the last sound, and whether that was in the
-    middle or at the end.
+    ``[600.0 end; middle 200.0-400.0]``. Without the end nothing tells how much quiet came after the
+    last sound; a small model compares two times, but finds no third of one.
     """
-    return f"[{now_s:.1f} end]\n"
+    third_s = (now_s - from_s) / 3.0
+    return f"[{now_s:.1f} end; middle {_span(from_s + third_s, now_s - third_s)}]\n"
 
 
 def recording_line(name: str) -> str:

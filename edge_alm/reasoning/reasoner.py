@@ -268,7 +268,7 @@ class LocalReasoner:
             with scene.fork(since_s=-math.inf if since_s is None else since_s) as end:
                 if end == scene.pinned_tokens and not (lines or heard):
                     lines = [NOTHING_HEARD]
-                lines += self._clock(now_s)
+                lines += (clock := self._clock(now_s, since_s))
                 turn = Turn(scene, self._llama, end, cancelled, watch, on_text or _drop)
                 turn.hear(heard)
                 turn.read(self._tail(lines, question))
@@ -285,7 +285,7 @@ class LocalReasoner:
                 if self._prior_weight:
                     with scene.fork(blank=True) as end:
                         blank = Turn(scene, self._llama, end, cancelled, watch, _drop)
-                        blank.read(self._tail([NOTHING_HEARD, *self._clock(now_s)], question))
+                        blank.read(self._tail([NOTHING_HEARD, *clock], question))
                         unheard = np.array(blank.score(options, self._answer_end))
                     scores -= self._prior_weight * unheard
                 watch.first()
@@ -347,8 +347,8 @@ class LocalReasoner:
             return None
         return self._levels.step(event, now_s)
 
-    def _clock(self, now_s: float | None) -> list[str]:
-        return [end_line(now_s)] if self._trained and now_s is not None else []
+    def _clock(self, now_s: float | None, since_s: float | None = None) -> list[str]:
+        return [end_line(now_s, since_s or 0.0)] if self._trained and now_s is not None else []
 
     @property
     def _answer_end(self) -> list[int]:

@@ -112,7 +112,7 @@ def test_every_ingredient_comes_and_nothing_is_longer_than_allowed(scenes: Path)
         found["soft"] += bool(tree.soft_at)
         found["lines"] += tells_sounds(scene)
         found["choices"] += bool(tree.choices)
-        (ended_s,) = map(float, re.findall(r"\[([\d.]+) end\]\n", scene))
+        (ended_s,) = map(float, re.findall(r"\[([\d.]+) end;", scene))
         found["long"] += ended_s > 8.0
         assert tree.written or tree.choices
         assert len(tree.soft_at) == scene.count("\0")
