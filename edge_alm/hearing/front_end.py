@@ -109,12 +109,12 @@ class LogMel:
         # In double: a quiet band beside a loud one drowns in single precision's rounding, and the
         # logarithm shows it.
         self._window = np.asarray(window, dtype=np.float64)
-        self._mel = np.asarray(mel, dtype=np.float64)
+        self._mel = np.ascontiguousarray(mel.T, dtype=np.float64)
 
     @property
     def bands(self) -> int:
         """Of one frame."""
-        return int(self._mel.shape[1])
+        return len(self._mel)
 
     def __call__(self, samples: Samples) -> Features:
         """[1, frames, bands]; raises ValueError where there are too few samples for a frame."""
@@ -148,7 +148,9 @@ class LogMel:
             frames[:, 0] *= 1.0 - s.preemphasis
         spectrum = np.fft.rfft(frames * self._window, s.fft_size, axis=1)
         power = spectrum.real**2 + spectrum.imag**2
-        return np.asarray(np.log(np.maximum(power @ self._mel, s.floor)) * _LOGARITHMS[s.logarithm])
+        # Not @, whose threads in OpenBLAS would spin on every core after it.
+        mel = np.einsum("nf,bf->nb", power, self._mel)
+        return np.asarray(np.log(np.maximum(mel, s.floor)) * _LOGARITHMS[s.logarithm])
 
     def _filled(self, samples: Samples) -> Samples:
         n = self.settings.fill_samples

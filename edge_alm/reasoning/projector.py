@@ -53,8 +53,9 @@ class Projector:
         x = x - x.mean(axis=1, keepdims=True)
         x /= np.sqrt(np.square(x).mean(axis=1, keepdims=True) + np.float32(_EPSILON))
         x = x * self._ln_weight + self._ln_bias
-        hidden = _gelu(x @ self._w1.T + self._b1)
-        out: Floats = hidden @ self._w2.T + self._b2
+        # Not @: OpenBLAS wakes a thread for each core, and they spin for 45 ms. This takes 0.5.
+        hidden = _gelu(np.einsum("ni,oi->no", x, self._w1) + self._b1)
+        out: Floats = np.einsum("ni,oi->no", hidden, self._w2) + self._b2
         return out
 
 
