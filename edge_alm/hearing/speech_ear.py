@@ -27,7 +27,7 @@ stay under 0.2."""
 FIRST_DRAFT_SAMPLES = 6 * BLOCK_SAMPLES
 """Length of a segment, the time before its first speech included, at its first draft."""
 SOONEST_DRAFT_SAMPLES, LATEST_DRAFT_SAMPLES = 2 * BLOCK_SAMPLES, 5 * BLOCK_SAMPLES
-"""By which each further draft is longer: a quarter of what there is, 0.19 to 0.48 s. Short ones
+"""By which each further draft is longer: a sixth of what there is, 0.19 to 0.48 s. Short ones
 cost little, and the first seldom has words in it."""
 
 
@@ -113,7 +113,7 @@ class SpeechEar:
         spoken = SpeechSegment(start + FIRST_DRAFT_SAMPLES // 2, self._heard)
         if self._heard < self._draft_due or not self._has_voice(spoken):
             return
-        longer = min(max((self._heard - start) // 4, SOONEST_DRAFT_SAMPLES), LATEST_DRAFT_SAMPLES)
+        longer = min(max((self._heard - start) // 6, SOONEST_DRAFT_SAMPLES), LATEST_DRAFT_SAMPLES)
         self._draft_due = self._heard + longer
         self._drafted = start
         self._transcription.draft(start, self._history.read(start, self._heard))
