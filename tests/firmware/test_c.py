@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edge_alm.bridge import adpcm
+from edge_alm.bridge.fragments import Joiner
 from edge_alm.bridge.frame import (
     ProtocolError,
     WireFrame,
@@ -160,6 +161,36 @@ def test_adpcm_of_anything(tool: Tool, samples: list[int], predictor: int, index
     assert tool("adpcm", predictor, index, raw.hex())[0] == block.hex()
     decoded = tool.bytes_of("unadpcm", block.hex())
     assert decoded == adpcm.decode(block).astype("<i2").tobytes()
+
+
+@QUICK
+@given(
+    frames=st.lists(st.binary(min_size=1, max_size=300), min_size=1, max_size=3),
+    value_bytes=st.integers(2, 60),
+    cut=st.sets(st.integers(0, 100), max_size=4),
+    noise=st.binary(max_size=20),
+)
+def test_fragments_are_alike(
+    tool: Tool, frames: list[bytes], value_bytes: int, cut: set[int], noise: bytes
+) -> None:
+    """C's fragments make frames here, and what is left of them the same frames there."""
+    joiner, check = Joiner(), Joiner()
+    fragments = []
+    for frame in frames:
+        *made, end = tool("split", value_bytes, frame.hex())
+        assert end == "-"
+        fragments += [bytes.fromhex(one) for one in made]
+        assert max(len(one) for one in fragments) <= value_bytes
+        assert [check.push(bytes.fromhex(one)) for one in made][-1] == frame
+    assert check.bad == 0
+    tool("join")
+    for value in [*(f for n, f in enumerate(fragments) if n not in cut), noise or b"\x80"]:
+        bad, frame_here = joiner.bad, joiner.push(value)
+        answer = tool("join", value.hex())
+        if frame_here is not None:
+            assert answer == [frame_here.hex()]
+        else:
+            assert (answer[0] == "error") == (joiner.bad > bad)
 
 
 def test_boards_compile_against_stubs(

@@ -4,6 +4,8 @@
  *   pack TYPE FLAGS STREAM SESSION SEQUENCE DUE POSITION PAYLOAD    -> bytes of the frame
  *   unpack BYTES          -> type flags stream session sequence due position payload
  *   cobs BYTES, uncobs BYTES
+ *   split VALUE_BYTES FRAME    -> fragments; they are counted on from line to line
+ *   join VALUE            "join" alone begins anew -> the frame that is whole with it
  *   adpcm PREDICTOR INDEX SAMPLES    (16-bit, little end first) -> block, predictor, index
  *   unadpcm BLOCK         -> samples
  *   gate SAMPLES          one block; "gate" alone begins anew -> 0 or 1, level in dBFS
@@ -17,6 +19,7 @@
 #include <string.h>
 
 #include "ealm_device.h"
+#include "ealm_fragment.h"
 
 #define MOST 8192
 
@@ -137,6 +140,37 @@ static void run_unpack(size_t bytes)
     printf("%u %u %u %u %" PRIu32 " %" PRIu32 " %" PRIu64 " ", frame.type, frame.flags,
            frame.stream, frame.session, frame.sequence, frame.due, frame.position);
     print_hex(frame.payload, frame.payload_bytes);
+}
+
+static void run_split(const char *words)
+{
+    static struct ealm_splitter splitter;
+    unsigned value_bytes;
+    int at = 0;
+    if (sscanf(words, "%u %n", &value_bytes, &at) != 1 || value_bytes > sizeof(out)) {
+        puts("error usage");
+        return;
+    }
+    size_t bytes = read_hex(words + at, in);
+    int32_t count;
+    while ((count = ealm_split(&splitter, in, bytes, out, value_bytes)) > 0) {
+        for (int32_t i = 0; i < count; i++) {
+            printf("%02x", out[i]);
+        }
+        putchar(' ');
+    }
+    puts(count < 0 ? "error" : "-");
+}
+
+static void run_join(size_t bytes, int is_new)
+{
+    static uint8_t buffer[EALM_MAX_FRAME_BYTES];
+    static struct ealm_joiner joiner = {.size = sizeof(joiner)};
+    if (is_new) {
+        answer(ealm_joiner_init(&joiner, buffer, sizeof(buffer)), out, 1);
+        return;
+    }
+    answer(ealm_join(&joiner, in, bytes), buffer, 1);
 }
 
 static void run_adpcm(const char *words)
@@ -283,6 +317,8 @@ int main(void)
             run_pack(words);
         } else if (!strncmp(line, "adpcm", verb)) {
             run_adpcm(words);
+        } else if (!strncmp(line, "split", verb)) {
+            run_split(words);
         } else if (!strncmp(line, "fuzz", verb)) {
             run_fuzz(words);
         } else {
@@ -297,6 +333,8 @@ int main(void)
                 run_unadpcm(bytes);
             } else if (!strncmp(line, "gate", verb)) {
                 run_gate(bytes);
+            } else if (!strncmp(line, "join", verb)) {
+                run_join(bytes, !*words);
             } else if (!strncmp(line, "device", verb)) {
                 answer(ealm_device_receive(the_device(), in, bytes), out, 1);
             } else {
