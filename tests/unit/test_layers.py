@@ -36,6 +36,8 @@ FILES: dict[str, set[str]] = {
     "hearing/gate.py": {"types"},
     "hearing/segmenter.py": {"types"},
     "bridge/frame.py": {"bridge.numbers"},
+    "bridge/fragments.py": {"bridge.frame"},
+    "bridge/omi.py": {"bridge.frame", "bridge.messages", "bridge.numbers"},
     "bridge/reorder.py": set(),
     "bridge/clock.py": set(),
     "bridge/ledger.py": {"bridge.frame"},
@@ -140,6 +142,7 @@ HEAVY = {
     "soxr",
     "cryptography",
     "opuslib_next",
+    "bleak",
 }
 TRAINING = {"torch", "transformers", "peft", "accelerate", "gguf", "optimum", "onnx"}
 """The extra ``export``."""
