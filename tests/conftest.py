@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
@@ -20,6 +21,10 @@ IN_ROS = os.environ.get("EDGE_ALM_ROS") == "1"
 """Set by whoever runs the tests of ROS (`make test`): then they must run."""
 # Elsewhere there is no rclpy, and these tests could not even be collected.
 collect_ignore = [] if IN_ROS else ["ros"]
+HAS_BLUETOOTH = all(importlib.util.find_spec(name) for name in ("bumble", "bleak"))
+if not HAS_BLUETOOTH and (os.environ.get("CI") != "true" or sys.version_info < (3, 11)):
+    # bumble wants Python 3.11; where it can be it must be under CI.
+    collect_ignore.append("firmware/test_ble.py")
 Require: TypeAlias = Callable[[object, str], None]
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:

@@ -203,7 +203,11 @@ class Device:
         self._started_unix: float | None = None
         self._error: EdgeAlmError | None = None
         self.reconnects = 0
-        link.open()
+        try:
+            link.open()
+        except BaseException:
+            link.close()
+            raise
         self._thread = threading.Thread(target=self._run, name="device", daemon=True)
         self._thread.start()
 

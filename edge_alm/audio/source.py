@@ -24,8 +24,8 @@ def open_source(spec: str | None, *, realtime: bool = False, backend: str = "aut
     Args:
         spec: None, "" or "mic" for the default microphone; "mic:NAME" for one whose name
             contains NAME, or has that index; "-" for 16 kHz mono s16le on standard input;
-            "ros:TOPIC" for chunks on a ROS 2 topic; "serial:PATH", "udp:PORT" or
-            "udp:INTERFACE:PORT" for a device behind the firmware bridge;
+            "ros:TOPIC" for chunks on a ROS 2 topic; "serial:PATH", "udp:PORT",
+            "udp:INTERFACE:PORT" or "ble:ADDRESS" for a device behind the firmware bridge;
             anything else is a file ("./mic" for a file of that name).
         realtime: pace a file or standard input as a microphone would.
         backend: for microphones: "sounddevice", "pyaudio", or "auto" (the first of the two
@@ -35,8 +35,8 @@ def open_source(spec: str | None, *, realtime: bool = False, backend: str = "aut
         UsageError: a kind of source, or a backend, that this version does not have.
         SourceError: the file cannot be heard.
         DeviceError: no such microphone or link, or it cannot be opened.
-        MissingExtraError: the package for microphones, ROS 2 or sealed datagrams is not
-            installed.
+        MissingExtraError: the package for microphones, ROS 2, sealed datagrams or Bluetooth is
+            not installed.
     """
     if not spec or spec == "mic" or spec.startswith("mic:"):
         name = spec[4:].strip() if spec else ""
@@ -60,11 +60,12 @@ def open_link(spec: str) -> Link:
 
     Args:
         spec: "serial:PATH" or "serial:PATH@BAUD"; "udp:PORT" on loopback or
-            "udp:INTERFACE:PORT", for paired devices.
+            "udp:INTERFACE:PORT", for paired devices; "ble:ADDRESS".
 
     Raises:
         UsageError: not such an address, or no device is paired.
-        MissingExtraError: the package ``cryptography`` is not installed (udp).
+        MissingExtraError: the package ``cryptography`` (udp) or ``bleak`` (ble) is not
+            installed.
         SourceError: the file of the paired devices is damaged (udp).
     """
     kind, _, address = spec.partition(":")
@@ -77,9 +78,13 @@ def open_link(spec: str) -> Link:
         from edge_alm.bridge.udp import UdpLink
 
         return UdpLink(address, keys())
+    if kind == "ble":
+        from edge_alm.bridge.ble import BleLink
+
+        return BleLink(address)
     raise UsageError(
         f"source {spec}",
-        expected="in this version serial:PATH, udp:PORT or udp:INTERFACE:PORT",
+        expected="serial:PATH, udp:PORT, udp:INTERFACE:PORT or ble:ADDRESS",
         got=f"'{kind}:'",
         hint=f"for a file of that name write ./{spec}",
     )

@@ -18,7 +18,7 @@ from edge_alm.cli.options import add_model_options, load_ears
 from edge_alm.cli.output import print_event, print_line, print_notice
 from edge_alm.types import Fault, Packet
 
-LINK_HELP = "serial:PATH, serial:PATH@BAUD, udp:PORT or udp:INTERFACE:PORT"
+LINK_HELP = "serial:PATH, serial:PATH@BAUD, udp:PORT, udp:INTERFACE:PORT or ble:ADDRESS"
 
 
 def add_parser(subparsers: Any) -> None:

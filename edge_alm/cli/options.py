@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 SOURCE_HELP = (
     "a file, '-' (16 kHz mono s16le on standard input), 'mic:NAME', 'ros:TOPIC', 'serial:PATH', "
-    "'udp:PORT'; nothing for the microphone"
+    "'udp:PORT', 'ble:ADDRESS'; nothing for the microphone"
 )
 
 

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_alm.audio.device import Device
 from edge_alm.bridge.frame import Deframer, enclose
 from edge_alm.bridge.seal import DeviceSeal
-from edge_alm.types import Frame, Lost, Packet, Samples
+from edge_alm.types import Fault, Frame, Lost, Packet, Samples
 from firmware_bridge.board import Board
 from firmware_bridge.relay import BadLink, Faults
 
@@ -42,6 +43,27 @@ def assemble(packets: list[Packet]) -> tuple[Samples, int]:
             clock += packet.samples
             lost += packet.samples
     return np.concatenate(parts), lost
+
+
+class Reader:
+    """Reads a source on a thread."""
+
+    def __init__(self, device: Device) -> None:
+        self.packets: list[Packet] = []
+        self._thread = threading.Thread(target=self._read, args=(device,), daemon=True)
+        self._thread.start()
+
+    def _read(self, device: Device) -> None:
+        for packet in device.packets():
+            self.packets.append(packet)
+
+    def join(self) -> list[Packet]:
+        self._thread.join(30)
+        assert not self._thread.is_alive()
+        return self.packets
+
+    def faults(self) -> list[str]:
+        return [packet.code for packet in self.packets if isinstance(packet, Fault)]
 
 
 class Running:

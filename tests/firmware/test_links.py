@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from boards import PtyBoard, UdpBoard, assemble, ramp
+from boards import PtyBoard, Reader, UdpBoard, assemble, ramp
 
 from edge_alm.audio.device import DEVICE_LOST, Device, Replay
 from edge_alm.audio.source import open_link, open_source
@@ -23,33 +23,12 @@ from edge_alm.bridge.numbers import FrameType
 from edge_alm.bridge.serial import SerialLink
 from edge_alm.bridge.udp import UdpLink
 from edge_alm.errors import DeviceError, SourceError, UsageError
-from edge_alm.types import Fault, Lost, Packet, Sound, Speech
+from edge_alm.types import Lost, Sound, Speech
 from firmware_bridge.relay import Faults
 
 PCM16 = (FrameType.PCM16,)
 KEY = bytes(range(32))
 DEVICE = 0xC0FFEE
-
-
-class Reader:
-    """Reads a source on a thread."""
-
-    def __init__(self, device: Device) -> None:
-        self.packets: list[Packet] = []
-        self._thread = threading.Thread(target=self._read, args=(device,), daemon=True)
-        self._thread.start()
-
-    def _read(self, device: Device) -> None:
-        for packet in device.packets():
-            self.packets.append(packet)
-
-    def join(self) -> list[Packet]:
-        self._thread.join(30)
-        assert not self._thread.is_alive()
-        return self.packets
-
-    def faults(self) -> list[str]:
-        return [packet.code for packet in self.packets if isinstance(packet, Fault)]
 
 
 @pytest.fixture
@@ -187,7 +166,7 @@ def test_a_device_that_comes_back_goes_on(tmp_path: Path) -> None:
         ("udp:", UsageError, "expected udp:PORT"),
         ("udp:70000", UsageError, "expected udp:PORT"),
         ("udp:5004", UsageError, "edge-alm bridge pair NAME"),
-        ("ble:AA:BB", UsageError, "in this version serial:PATH"),
+        ("ble:AA:BB", UsageError, "expected ble:ADDRESS"),
     ],
 )
 def test_what_cannot_be_opened_is_told_in_one_line(

@@ -3,26 +3,38 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 
 import pytest
 from desk import ROOT
 
+from edge_alm.bridge import ble
 from edge_alm.bridge.adpcm import AdpcmEncoder
-from edge_alm.bridge.frame import WireFrame, enclose, pack
+from edge_alm.bridge.fragments import LEAST_VALUE_BYTES, Joiner, Splitter
+from edge_alm.bridge.frame import WireFrame, enclose, pack, unpack
 from edge_alm.bridge.messages import Hello, Welcome
 from edge_alm.bridge.numbers import Capability, EventCode, Flag, FrameType, Wish
+from edge_alm.bridge.omi import CODECS, SERVICE, OmiStream
 
 PAGE = (ROOT / "firmware_bridge" / "PROTOCOL.md").read_text("utf-8")
 CAN = Capability.TWO_WAY | Capability.SOUND_GATE | Capability.FEELS_EVENTS
 AUDIO = WireFrame(FrameType.PCM16, 0x5678, 1, 0, 0, bytes.fromhex("0000 0100 ffff 0080"))
 HELLO = Hello(0x12345678, 3, 16_000, 320, CAN, "glasses")
 WELCOME = Welcome(0x12345678, FrameType.ADPCM, Wish.GATED)
+# Numbers go round after 65535; four samples are a short frame.
+OMI = [
+    bytes.fromhex("ffff 00") + AUDIO.payload[:5],
+    bytes.fromhex("0000 01") + AUDIO.payload[5:],
+    bytes.fromhex("0100 00 02"),
+]
 EXAMPLES = {
     "audio": pack(AUDIO),
     "hello": pack(WireFrame(FrameType.HELLO, 0x5678, 0, 0, 0, HELLO.pack())),
     "welcome": pack(WireFrame(FrameType.WELCOME, 0x5678, 0, 0, 0, WELCOME.pack(), flags=Flag.DOWN)),
     "adpcm": AdpcmEncoder().encode([0, 100, 300, -200, 5]),
     "serial": enclose(pack(AUDIO)),
+    "ble": b"".join(Splitter().split(pack(AUDIO), LEAST_VALUE_BYTES)),
+    "omi": b"".join(OMI),
 }
 
 
@@ -37,6 +49,20 @@ def test_the_examples_are_right(name: str) -> None:
 
 def test_there_are_no_others() -> None:
     assert len(on_the_page()) == len(EXAMPLES)
+
+
+def test_the_pieces_are_a_frame_again() -> None:
+    joiner = Joiner()
+    came = [joiner.push(value) for value in Splitter().split(pack(AUDIO), LEAST_VALUE_BYTES)]
+    assert came == [None, pack(AUDIO)]
+    stream = OmiStream(CODECS[0], "Omi", Counter())
+    (frame,) = [frame for frame in map(stream.push, OMI) if frame is not None]
+    assert unpack(frame).payload == AUDIO.payload
+
+
+@pytest.mark.parametrize("uuid", [ble.SERVICE, ble.UP, ble.DOWN, SERVICE])
+def test_the_services_are_on_the_page(uuid: str) -> None:
+    assert f"`{uuid}`" in PAGE
 
 
 @pytest.mark.parametrize("kind", FrameType)

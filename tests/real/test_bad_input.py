@@ -217,7 +217,7 @@ def test_standard_input_that_is_no_audio(stdin: bytes, told: str) -> None:
     [
         (["listen", "mic:no such thing"], "microphone 'no such thing'"),
         (["listen", "serial:"], "expected serial:PATH or serial:PATH@BAUD"),
-        (["listen", "ble:AA"], "got 'ble:'"),
+        (["listen", "ble:AA"], "expected ble:ADDRESS"),
         (["listen", HOME, "--bundle", "none"], 'bundle none: expected "default" or a folder'),
         (["chat", "no.wav"], "no.wav: expected audio"),
     ],

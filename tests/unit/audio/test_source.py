@@ -8,7 +8,7 @@ import soundfile
 from edge_alm.audio.backends import load_backend
 from edge_alm.audio.capture import InputDevice, choose_input
 from edge_alm.audio.file import AudioFile
-from edge_alm.audio.source import open_source
+from edge_alm.audio.source import open_link, open_source
 from edge_alm.errors import DeviceError, MissingExtraError, UsageError
 
 DEVICES = [
@@ -23,12 +23,11 @@ DEVICES = [
 ]
 
 
-@pytest.mark.parametrize("spec", ["ble:AA:BB"])
-def test_kinds_that_are_not_there_yet_are_named(spec: str) -> None:
+def test_links_that_do_not_exist_are_told_from_those_that_do() -> None:
     with pytest.raises(UsageError) as caught:
-        open_source(spec)
-    assert "in this version serial:PATH, udp:PORT or udp:INTERFACE:PORT" in str(caught.value)
-    assert f"./{spec}" in caught.value.hint
+        open_link("can:0")
+    assert "serial:PATH, udp:PORT, udp:INTERFACE:PORT or ble:ADDRESS" in str(caught.value)
+    assert "./can:0" in caught.value.hint
 
 
 def test_without_ros_a_topic_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
