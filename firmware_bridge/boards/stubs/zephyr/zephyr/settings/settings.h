@@ -1,0 +1,2 @@
+#pragma once
+int settings_load(void);
