@@ -21,7 +21,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
-EXTRAS = "mic,pyaudio,llm,asr,faster-whisper,sherpa,bridge,opus,tflite,export,dev"
+EXTRAS = "mic,pyaudio,llm,asr,faster-whisper,sherpa,bridge,opus,ble,tflite,export,dev"
 FOLLOWING = ("cuda-", "nvidia-", "triton")
 """Packages that only torch for CUDA needs. It pins them itself; torch for the CPU has none."""
 HEADER = """\

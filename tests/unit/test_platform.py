@@ -201,7 +201,13 @@ def test_scripts_can_be_run(name: str) -> None:
     ("target", "extras"),
     [
         ("demo", [{"mic", "llm", "asr"}]),
-        ("test", [{"mic", "llm", "asr"}, {"mic", "llm", "asr", "bridge", "opus", "export", "dev"}]),
+        (
+            "test",
+            [
+                {"mic", "llm", "asr"},
+                {"mic", "llm", "asr", "bridge", "opus", "ble", "export", "dev"},
+            ],
+        ),
     ],
 )
 def test_only_tests_install_what_training_needs(
