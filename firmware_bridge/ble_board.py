@@ -24,9 +24,8 @@ from bumble.device import Connection, Device, DeviceConfiguration
 from numpy.typing import NDArray
 
 from edge_alm.bridge import omi
-from edge_alm.bridge.ble import DOWN, SERVICE, UP
 from edge_alm.bridge.fragments import Joiner, Splitter
-from edge_alm.bridge.numbers import FrameType
+from edge_alm.bridge.numbers import DOWN_UUID, SERVICE_UUID, UP_UUID, FrameType
 from edge_alm.types import SAMPLE_RATE_HZ
 from firmware_bridge.board import Board
 from firmware_bridge.relay import BadLink, Faults
@@ -291,14 +290,14 @@ class BleBoard(Peripheral):
         board: dict[str, Any] | None = None,
         **options: Any,
     ) -> None:
-        up = gatt.Characteristic[bytes](UP, _Properties.NOTIFY, gatt.Characteristic.READABLE)
+        up = gatt.Characteristic[bytes](UP_UUID, _Properties.NOTIFY, gatt.Characteristic.READABLE)
         down = gatt.Characteristic[bytes](
-            DOWN,
+            DOWN_UUID,
             _Properties.WRITE_WITHOUT_RESPONSE,
             gatt.Characteristic.WRITEABLE,
             gatt.CharacteristicValue(write=self._on_down),
         )
-        super().__init__(samples, SERVICE, [up, down], asks_to_pair=asks_to_pair, **options)
+        super().__init__(samples, SERVICE_UUID, [up, down], asks_to_pair=asks_to_pair, **options)
         self.board = Board(self._send, **{"codecs": (FrameType.PCM16,), **(board or {})})
         self._splitter, self._joiner = Splitter(), Joiner()
         self._finished_s = 0.0

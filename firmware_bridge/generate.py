@@ -31,6 +31,7 @@ TABLES_H = HERE / "c" / "ealm_tables.h"
 BY = "Written by firmware_bridge/generate.py; do not edit by hand."
 
 Table: TypeAlias = dict[str, tuple[int, str]]
+Uuids: TypeAlias = dict[str, tuple[str, str]]
 ENUMS = {
     "types": ("FrameType", "EALM_TYPE_", "What a frame carries; below 16: audio."),
     "flags": ("Flag", "EALM_FLAG_", "Bits of a frame's flags."),
@@ -48,20 +49,24 @@ GATE_SAMPLE_BITS = 4
 """With four bits a full-scale tone's bin just fits 32 bits: 1536 * 32768 * 16 < 2**30.6."""
 
 
-def read_protocol() -> dict[str, Table]:
-    """Tables of name to number and meaning."""
-    text = (HERE / "protocol.toml").read_text(encoding="utf-8")
-    return {
-        table: {name: (int(number), str(meaning)) for name, (number, meaning) in rows.items()}
-        for table, rows in tomllib.loads(text).items()
+def read_protocol() -> tuple[dict[str, Table], Uuids]:
+    """Tables of name to number and meaning, and those of the UUIDs."""
+    tables = tomllib.loads((HERE / "protocol.toml").read_text(encoding="utf-8"))
+    uuids = {
+        name: (str(uuid), str(meaning)) for name, (uuid, meaning) in tables.pop("uuids").items()
     }
+    numbers = {
+        table: {name: (int(number), str(meaning)) for name, (number, meaning) in rows.items()}
+        for table, rows in tables.items()
+    }
+    return numbers, uuids
 
 
 def _sentence(meaning: str) -> str:
     return f"{meaning[0].upper()}{meaning[1:]}."
 
 
-def numbers_py(protocol: dict[str, Table]) -> str:
+def numbers_py(protocol: dict[str, Table], uuids: Uuids) -> str:
     """The module of the numbers."""
     lines = [
         f'"""The numbers of the protocol. {BY}"""',
@@ -71,6 +76,8 @@ def numbers_py(protocol: dict[str, Table]) -> str:
     ]
     for name, (number, meaning) in protocol["constants"].items():
         lines += [f"{name} = {number}", f'"""{_sentence(meaning)}"""']
+    for name, (uuid, meaning) in uuids.items():
+        lines += [f'{name}_UUID = "{uuid}"', f'"""{_sentence(meaning)}"""']
     for table, (enum, _, summary) in ENUMS.items():
         base = "IntFlag" if table in ("flags", "capabilities", "wishes") else "IntEnum"
         lines += ["", "", f"class {enum}({base}):", f'    """{summary}"""', ""]
@@ -81,12 +88,15 @@ def numbers_py(protocol: dict[str, Table]) -> str:
     return "\n".join([*lines, "}", ""])
 
 
-def numbers_h(protocol: dict[str, Table]) -> str:
+def numbers_h(protocol: dict[str, Table], uuids: Uuids) -> str:
     """The header of the numbers."""
     lines = [f"/* The numbers of the protocol. {BY} */", "#ifndef EALM_NUMBERS_H"]
     lines += ["#define EALM_NUMBERS_H", ""]
     for name, (number, meaning) in protocol["constants"].items():
         lines.append(f"#define EALM_{name} {number} /* {meaning} */")
+    for name, (uuid, meaning) in uuids.items():
+        words = ", ".join(f"0x{word}" for word in uuid.split("-"))
+        lines.append(f"#define EALM_UUID_{name} {words} /* {meaning} */")
     for table, (_, prefix, summary) in ENUMS.items():
         lines += ["", f"/* {summary} */", f"enum ealm_{table} {{"]
         if table == "errors":
@@ -166,10 +176,10 @@ def tables_h() -> str:
 
 def generated() -> dict[Path, str]:
     """Every generated file and its text."""
-    protocol = read_protocol()
+    protocol, uuids = read_protocol()
     return {
-        NUMBERS_PY: numbers_py(protocol),
-        NUMBERS_H: numbers_h(protocol),
+        NUMBERS_PY: numbers_py(protocol, uuids),
+        NUMBERS_H: numbers_h(protocol, uuids),
         TABLES_H: tables_h(),
     }
 

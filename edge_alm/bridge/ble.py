@@ -17,11 +17,8 @@ from typing import Any, TypeVar
 from edge_alm.bridge import omi
 from edge_alm.bridge.fragments import LEAST_VALUE_BYTES, Joiner, Splitter
 from edge_alm.bridge.links import LinkLostError
+from edge_alm.bridge.numbers import DOWN_UUID, SERVICE_UUID, UP_UUID
 from edge_alm.errors import DeviceError, UsageError, missing_extra
-
-SERVICE = "54f70000-1fc9-4f40-9983-53dbbe8c68fb"
-UP = "54f70001-1fc9-4f40-9983-53dbbe8c68fb"
-DOWN = "54f70002-1fc9-4f40-9983-53dbbe8c68fb"
 
 CONNECT_S = 10.0
 """A device that is on advertises ten times a second."""
@@ -259,7 +256,7 @@ class _Connection:
         self._client = self._new_client(lambda _: self._lose("disconnected"))
         await self._client.connect()
         services = self._client.services
-        if services.get_service(SERVICE) is not None:
+        if services.get_service(SERVICE_UUID) is not None:
             await self._open_bridge()
         elif services.get_service(omi.SERVICE) is not None:
             await self._open_omi()
@@ -283,7 +280,7 @@ class _Connection:
                     hint="let it pair (a button, as a rule); if it has forgotten this host, "
                     "`bluetoothctl remove ADDRESS` and try again",
                 ) from error
-        down = self._client.services.get_characteristic(DOWN)
+        down = self._client.services.get_characteristic(DOWN_UUID)
         joiner = Joiner()
 
         def on_value(_: object, value: bytearray) -> None:
@@ -294,7 +291,7 @@ class _Connection:
             if frame is not None:
                 self._came.put(frame)
 
-        await self._start(UP, on_value)
+        await self._start(UP_UUID, on_value)
         self._down = down
         self._tasks += [
             asyncio.create_task(self._write(down)),

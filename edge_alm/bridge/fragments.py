@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from edge_alm.bridge.frame import MAX_FRAME_BYTES
+from edge_alm.bridge.numbers import FRAGMENT_COUNT, FRAGMENT_FIRST, FRAGMENT_LAST
 
-FIRST, LAST = 0x80, 0x40
-COUNT = 0x3F
-"""The bits of a fragment's first byte that count fragments, modulo 64."""
 LEAST_VALUE_BYTES = 20
 """What a value holds at the smallest MTU of BLE (23)."""
 
@@ -23,10 +21,10 @@ class Splitter:
         fragments = []
         for start in range(0, len(frame), room):
             head = self._count
-            head |= FIRST if start == 0 else 0
-            head |= LAST if start + room >= len(frame) else 0
+            head |= FRAGMENT_FIRST if start == 0 else 0
+            head |= FRAGMENT_LAST if start + room >= len(frame) else 0
             fragments.append(bytes([head]) + frame[start : start + room])
-            self._count = (self._count + 1) & COUNT
+            self._count = (self._count + 1) & FRAGMENT_COUNT
         return fragments
 
 
@@ -49,17 +47,17 @@ class Joiner:
             self._drop(1)
             return None
         head = value[0]
-        if head & FIRST:
+        if head & FRAGMENT_FIRST:
             self._drop(int(self._next is not None))
-        elif self._next is None or head & COUNT != self._next:
+        elif self._next is None or head & FRAGMENT_COUNT != self._next:
             self._drop(1)
             return None
         if len(self._held) + len(value) - 1 > MAX_FRAME_BYTES:
             self._drop(1)
             return None
         self._held += value[1:]
-        if not head & LAST:
-            self._next = (head + 1) & COUNT
+        if not head & FRAGMENT_LAST:
+            self._next = (head + 1) & FRAGMENT_COUNT
             return None
         frame = bytes(self._held)
         self._drop(0)

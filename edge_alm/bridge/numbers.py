@@ -18,6 +18,18 @@ ADPCM_HEADER_BYTES = 4
 """Before the nibbles of a block."""
 STREAM_STATE_MS = 1000
 """At least so often a device says where it is."""
+FRAGMENT_FIRST = 128
+"""Bit of a BLE fragment's first byte: a frame begins."""
+FRAGMENT_LAST = 64
+"""Bit of it: a frame ends."""
+FRAGMENT_COUNT = 63
+"""Bits of it: fragments before this one."""
+SERVICE_UUID = "54f70000-1fc9-4f40-9983-53dbbe8c68fb"
+"""The GATT service of a device."""
+UP_UUID = "54f70001-1fc9-4f40-9983-53dbbe8c68fb"
+"""Its characteristic that notifies: from the device."""
+DOWN_UUID = "54f70002-1fc9-4f40-9983-53dbbe8c68fb"
+"""Written without response: to the device."""
 
 
 class FrameType(IntEnum):

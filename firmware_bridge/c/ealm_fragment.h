@@ -4,10 +4,6 @@
 
 #include "ealm_frame.h"
 
-#define EALM_FRAGMENT_FIRST 0x80
-#define EALM_FRAGMENT_LAST 0x40
-#define EALM_FRAGMENT_COUNT 0x3f
-
 /* The fragments of one direction of a connection; all zero when it begins. */
 struct ealm_splitter {
     size_t at; /* bytes of the frame that went before */

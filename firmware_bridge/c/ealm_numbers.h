@@ -10,6 +10,12 @@
 #define EALM_MAX_TEXT_BYTES 200 /* a caption or a label, UTF-8 */
 #define EALM_ADPCM_HEADER_BYTES 4 /* before the nibbles of a block */
 #define EALM_STREAM_STATE_MS 1000 /* at least so often a device says where it is */
+#define EALM_FRAGMENT_FIRST 128 /* bit of a BLE fragment's first byte: a frame begins */
+#define EALM_FRAGMENT_LAST 64 /* bit of it: a frame ends */
+#define EALM_FRAGMENT_COUNT 63 /* bits of it: fragments before this one */
+#define EALM_UUID_SERVICE 0x54f70000, 0x1fc9, 0x4f40, 0x9983, 0x53dbbe8c68fb /* the GATT service of a device */
+#define EALM_UUID_UP 0x54f70001, 0x1fc9, 0x4f40, 0x9983, 0x53dbbe8c68fb /* its characteristic that notifies: from the device */
+#define EALM_UUID_DOWN 0x54f70002, 0x1fc9, 0x4f40, 0x9983, 0x53dbbe8c68fb /* written without response: to the device */
 
 /* What a frame carries; below 16: audio. */
 enum ealm_types {

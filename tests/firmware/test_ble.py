@@ -29,12 +29,12 @@ from edge_alm.audio.device import DEVICE_LOST, Device
 from edge_alm.audio.memory import MemoryAudio
 from edge_alm.audio.source import open_link, open_source
 from edge_alm.bridge import ble, omi
-from edge_alm.bridge.ble import DOWN, UP, BleLink
+from edge_alm.bridge.ble import BleLink
 from edge_alm.bridge.codecs import OpusDecoder
 from edge_alm.bridge.fragments import Splitter
 from edge_alm.bridge.frame import WireFrame, pack
 from edge_alm.bridge.messages import Welcome
-from edge_alm.bridge.numbers import Flag, FrameType
+from edge_alm.bridge.numbers import DOWN_UUID, UP_UUID, Flag, FrameType
 from edge_alm.cli.main import make_parser, run
 from edge_alm.errors import DeviceError, MissingExtraError
 from edge_alm.runtime import load
@@ -212,11 +212,11 @@ async def listen_unpaired(host: type[BumbleClient], seconds: float) -> list[byte
     """What a client gets that subscribes and bids a device welcome without pairing."""
     came: list[bytes] = []
     async with bleak.BleakClient(ADDRESS, timeout=5, backend=host) as client:
-        await client.start_notify(UP, lambda _, value: came.append(bytes(value)))
+        await client.start_notify(UP_UUID, lambda _, value: came.append(bytes(value)))
         welcome = Welcome(1, FrameType.PCM16).pack()
         frame = pack(WireFrame(FrameType.WELCOME, 1, 0, 0, 0, welcome, flags=Flag.DOWN))
         for fragment in Splitter().split(frame, client.mtu_size - 3):
-            await client.write_gatt_char(DOWN, fragment, response=False)
+            await client.write_gatt_char(DOWN_UUID, fragment, response=False)
         await asyncio.sleep(seconds)
         assert client.is_connected
     return came
@@ -417,7 +417,7 @@ def test_a_device_of_another_kind(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     switch_on(BleBoard(ramp(0, 16_000)))
-    monkeypatch.setattr(ble, "SERVICE", "0000180f-0000-1000-8000-00805f9b34fb")
+    monkeypatch.setattr(ble, "SERVICE_UUID", "0000180f-0000-1000-8000-00805f9b34fb")
     with pytest.raises(DeviceError, match="the service of edge-alm or of an Omi, got one with"):
         Device(BleLink(ADDRESS, backend=host))
 

@@ -8,13 +8,22 @@ from collections import Counter
 import pytest
 from desk import ROOT
 
-from edge_alm.bridge import ble
+from edge_alm.bridge import omi
 from edge_alm.bridge.adpcm import AdpcmEncoder
 from edge_alm.bridge.fragments import LEAST_VALUE_BYTES, Joiner, Splitter
 from edge_alm.bridge.frame import WireFrame, enclose, pack, unpack
 from edge_alm.bridge.messages import Hello, Welcome
-from edge_alm.bridge.numbers import Capability, EventCode, Flag, FrameType, Wish
-from edge_alm.bridge.omi import CODECS, SERVICE, OmiStream
+from edge_alm.bridge.numbers import (
+    DOWN_UUID,
+    SERVICE_UUID,
+    UP_UUID,
+    Capability,
+    EventCode,
+    Flag,
+    FrameType,
+    Wish,
+)
+from edge_alm.bridge.omi import CODECS, OmiStream
 
 PAGE = (ROOT / "firmware_bridge" / "PROTOCOL.md").read_text("utf-8")
 CAN = Capability.TWO_WAY | Capability.SOUND_GATE | Capability.FEELS_EVENTS
@@ -60,7 +69,7 @@ def test_the_pieces_are_a_frame_again() -> None:
     assert unpack(frame).payload == AUDIO.payload
 
 
-@pytest.mark.parametrize("uuid", [ble.SERVICE, ble.UP, ble.DOWN, SERVICE])
+@pytest.mark.parametrize("uuid", [SERVICE_UUID, UP_UUID, DOWN_UUID, omi.SERVICE])
 def test_the_services_are_on_the_page(uuid: str) -> None:
     assert f"`{uuid}`" in PAGE
 

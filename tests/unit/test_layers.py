@@ -36,7 +36,7 @@ FILES: dict[str, set[str]] = {
     "hearing/gate.py": {"types"},
     "hearing/segmenter.py": {"types"},
     "bridge/frame.py": {"bridge.numbers"},
-    "bridge/fragments.py": {"bridge.frame"},
+    "bridge/fragments.py": {"bridge.frame", "bridge.numbers"},
     "bridge/omi.py": {"bridge.frame", "bridge.messages", "bridge.numbers"},
     "bridge/reorder.py": set(),
     "bridge/clock.py": set(),

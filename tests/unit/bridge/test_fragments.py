@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_alm.bridge.fragments import COUNT, FIRST, LAST, LEAST_VALUE_BYTES, Joiner, Splitter
+from edge_alm.bridge.fragments import LEAST_VALUE_BYTES, Joiner, Splitter
 from edge_alm.bridge.frame import MAX_FRAME_BYTES
+from edge_alm.bridge.numbers import FRAGMENT_COUNT, FRAGMENT_FIRST, FRAGMENT_LAST
 
 frames = st.lists(st.binary(min_size=1, max_size=MAX_FRAME_BYTES), max_size=5)
 values = st.integers(2, 512)
@@ -36,7 +37,7 @@ def test_what_is_cut_out_is_never_made_up_for(
     left = [f for n, f in enumerate(fragments) if n not in gone]
     came = [frame for frame in map(joiner.push, left) if frame is not None]
     rest = iter(sent)
-    if len(gone) < COUNT:
+    if len(gone) < FRAGMENT_COUNT:
         assert all(frame in rest for frame in came)
     whole = bool(sent) and len(came) == len(sent)
     assert whole != bool(gone) or not sent
@@ -55,12 +56,12 @@ def test_noise_is_counted_and_holds_one_frame_at_most(noise: list[bytes]) -> Non
     ("noise", "bad"),
     [
         ([b""], 1),
-        ([bytes([FIRST | LAST])], 1),
+        ([bytes([FRAGMENT_FIRST | FRAGMENT_LAST])], 1),
         ([b"\x05abc"], 1),
         ([b"\x80ab", b"\x02cd"], 1),
         ([b"\x80ab", b"\x81cd", b"\x42ef"], 1),
         ([b"\x80ab", b"\x01cd", b"\x42ef"], 0),
-        ([bytes([FIRST]) + bytes(1000), b"\x01" + bytes(1000)], 1),
+        ([bytes([FRAGMENT_FIRST]) + bytes(1000), b"\x01" + bytes(1000)], 1),
     ],
 )
 def test_what_is_out_of_turn_is_counted(noise: list[bytes], bad: int) -> None:

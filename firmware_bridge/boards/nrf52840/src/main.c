@@ -32,7 +32,7 @@
 #define AUTH_SC 0x08
 #define ATTRIBUTE_UP 2 /* of the service: declaration, declaration of UP, UP */
 
-#define UUID(n) BT_UUID_128_ENCODE(0x54f70000 + (n), 0x1fc9, 0x4f40, 0x9983, 0x53dbbe8c68fb)
+#define UUID(...) BT_UUID_128_ENCODE(__VA_ARGS__)
 
 struct value {
     uint16_t bytes;
@@ -144,9 +144,9 @@ static ssize_t on_down(struct bt_conn *conn, const struct bt_gatt_attr *attribut
     return bytes;
 }
 
-static const struct bt_uuid_128 service_uuid = BT_UUID_INIT_128(UUID(0));
-static const struct bt_uuid_128 up_uuid = BT_UUID_INIT_128(UUID(1));
-static const struct bt_uuid_128 down_uuid = BT_UUID_INIT_128(UUID(2));
+static const struct bt_uuid_128 service_uuid = BT_UUID_INIT_128(UUID(EALM_UUID_SERVICE));
+static const struct bt_uuid_128 up_uuid = BT_UUID_INIT_128(UUID(EALM_UUID_UP));
+static const struct bt_uuid_128 down_uuid = BT_UUID_INIT_128(UUID(EALM_UUID_DOWN));
 
 BT_GATT_SERVICE_DEFINE(
     service, BT_GATT_PRIMARY_SERVICE(&service_uuid),
@@ -157,7 +157,7 @@ BT_GATT_SERVICE_DEFINE(
 
 static const struct bt_data advertised[] = {
     BT_DATA_BYTES(BT_DATA_FLAGS, BT_LE_AD_GENERAL | BT_LE_AD_NO_BREDR),
-    BT_DATA_BYTES(BT_DATA_UUID128_ALL, UUID(0)),
+    BT_DATA_BYTES(BT_DATA_UUID128_ALL, UUID(EALM_UUID_SERVICE)),
 };
 
 static void advertise(void)
