@@ -34,6 +34,7 @@ Table: TypeAlias = dict[str, tuple[int, str]]
 Uuids: TypeAlias = dict[str, tuple[str, str]]
 ENUMS = {
     "types": ("FrameType", "EALM_TYPE_", "What a frame carries; below 16: audio."),
+    "datagrams": ("Datagram", "EALM_DATAGRAM_", "What a sealed datagram is."),
     "flags": ("Flag", "EALM_FLAG_", "Bits of a frame's flags."),
     "capabilities": ("Capability", "EALM_CAN_", "Bits of what a device can do."),
     "wishes": ("Wish", "EALM_WISH_", "Bits of what a host asks for."),

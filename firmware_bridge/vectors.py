@@ -4,7 +4,9 @@
 
 Bytes are in hexadecimal. ``frames``: fields and bytes, and bytes with the status that refuses
 them. ``cobs``: plain and encoded. ``adpcm``: the state before a block, its samples, the block and
-the state after it. ``gate``: for recordings of tests/data (16 kHz), whether the gate is open after
+the state after it. ``seal``: conversations of a device and its host with their nonces; what a
+device sends, what comes down to it, with the frame that it opens to or the status that refuses it.
+``gate``: for recordings of tests/data (16 kHz), whether the gate is open after
 each whole block of 96 ms, and its level in dBFS.
 """
 
@@ -23,6 +25,7 @@ from edge_alm.bridge.adpcm import AdpcmEncoder
 from edge_alm.bridge.frame import WireFrame, cobs_encode, pack
 from edge_alm.bridge.messages import Hello, Stats, Sync, SyncReply, Told, Welcome
 from edge_alm.bridge.numbers import Capability, Flag, FrameType, Status, Wish
+from edge_alm.bridge.seal import DeviceSeal, HostSeal
 from edge_alm.hearing.gate import BLOCK_SAMPLES, SoundGate
 
 FOLDER = Path(__file__).parent / "vectors"
@@ -103,6 +106,80 @@ def adpcm() -> list[dict[str, Any]]:
     return cases
 
 
+def seal() -> list[dict[str, Any]]:
+    """Two devices' conversations, the second one's with counters at their ends."""
+    frame = bytes.fromhex(frames()[2]["bytes"])
+    return [_conversation(0xC0FFEE, b"", frame, 0), _conversation(1, frame, b"x" * 1052, 2**63)]
+
+
+def _conversation(device: int, first: bytes, second: bytes, jump: int) -> dict[str, Any]:
+    noise = random.Random(device)
+    key, ours, theirs = (noise.randbytes(size) for size in (32, 12, 12))
+    board = DeviceSeal(device, key, lambda _: ours)
+    host = HostSeal({device: key}, lambda _: theirs)
+    _, reply = host.receive(board.greeting(), ("127.0.0.1", 1), 0.0)
+    if reply is None:
+        raise ValueError("the greeting was refused")
+    board.receive(reply)
+    up = [{"frame": one.hex(), "datagram": _some(board.seal(one)).hex()} for one in (first, second)]
+    host.receive(bytes.fromhex(up[0]["datagram"]), ("127.0.0.1", 1), 0.0)
+    keys = host._active
+    if keys is None:
+        raise ValueError("the first datagram was refused")
+
+    def sent(counter: int, one: bytes) -> bytes:
+        keys.sent = counter
+        return _some(host.seal(one))
+
+    down: list[dict[str, str]] = []
+
+    def came(data: bytes, opens_to: bytes | Status) -> None:
+        is_frame = isinstance(opens_to, bytes)
+        told = {"frame": opens_to.hex()} if is_frame else {"status": Status(opens_to).name}
+        down.append({"datagram": data.hex(), **told})
+
+    good = sent(jump, first)
+    came(good[:-1] + bytes([good[-1] ^ 1]), Status.BAD_TAG)
+    came(_flipped(good, 15), Status.BAD_TAG)
+    came(good[:8] + good[9:], Status.BAD_TAG if first else Status.TRUNCATED)
+    came(good, first)
+    came(good, Status.REPLAYED)
+    came(_flipped(good, 0), Status.BAD_TYPE)
+    came(_flipped(good, 1), Status.BAD_TYPE)
+    came(_flipped(good, 4), Status.UNKNOWN_DEVICE)
+    came(good[:31], Status.TRUNCATED)
+    came(good + bytes(1085 - len(good)), Status.TOO_LONG)
+    came(reply, Status.REPLAYED)
+    came(sent(jump + 100, second), second)
+    came(sent(jump + 99, second), second)
+    came(sent(jump + 99, second), Status.REPLAYED)
+    came(sent(jump + 37, second), second)
+    came(sent(jump + 36, second), Status.REPLAYED)
+    came(sent(jump + 163, first), first)
+    came(sent(jump + 101, first), first)
+    came(sent(jump + 100, first), Status.REPLAYED)
+    return {
+        "device": device,
+        "key": key.hex(),
+        "greeting_nonce": ours.hex(),
+        "greeting": board.greeting().hex(),
+        "reply_nonce": theirs.hex(),
+        "reply": reply.hex(),
+        "up": up,
+        "down": down,
+    }
+
+
+def _some(datagram: bytes | None) -> bytes:
+    if datagram is None:
+        raise ValueError("the seal is not open")
+    return datagram
+
+
+def _flipped(data: bytes, at: int) -> bytes:
+    return data[:at] + bytes([data[at] ^ 0x80]) + data[at + 1 :]
+
+
 def gate() -> list[dict[str, Any]]:
     """Decisions of the sound gate."""
     cases = []
@@ -120,7 +197,8 @@ def gate() -> list[dict[str, Any]]:
 def vectors() -> dict[Path, str]:
     """Every file and its text."""
     return {
-        FOLDER / f"{make.__name__}.json": _lines(make()) for make in (frames, cobs, adpcm, gate)
+        FOLDER / f"{make.__name__}.json": _lines(make())
+        for make in (frames, cobs, adpcm, seal, gate)
     }
 
 

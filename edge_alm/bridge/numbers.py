@@ -18,6 +18,20 @@ ADPCM_HEADER_BYTES = 4
 """Before the nibbles of a block."""
 STREAM_STATE_MS = 1000
 """At least so often a device says where it is."""
+SEAL_MAGIC = 225
+"""A sealed datagram's first byte."""
+SEAL_HEAD_BYTES = 16
+"""Before a sealed frame."""
+NONCE_BYTES = 12
+"""Of a greeting, a reply, a sealed frame."""
+TAG_BYTES = 16
+"""Behind what is sealed."""
+KEY_BYTES = 32
+"""That a device and its host share."""
+UP_WINDOW = 1024
+"""Counters from the highest one down that a host still takes, once each."""
+DOWN_WINDOW = 64
+"""The same of a device, which hears less and has less room."""
 FRAGMENT_FIRST = 128
 """Bit of a BLE fragment's first byte: a frame begins."""
 FRAGMENT_LAST = 64
@@ -61,6 +75,19 @@ class FrameType(IntEnum):
     """Host: this was heard."""
     BYE = 25
     """Device: this was all."""
+
+
+class Datagram(IntEnum):
+    """What a sealed datagram is."""
+
+    GREETING = 1
+    """Device: is there anybody."""
+    REPLY = 2
+    """Host: yes, with these keys."""
+    UP = 3
+    """Device: a frame."""
+    DOWN = 4
+    """Host: a frame."""
 
 
 class Flag(IntFlag):

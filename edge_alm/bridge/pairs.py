@@ -8,7 +8,7 @@ import secrets
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from edge_alm.bridge.seal import KEY_BYTES
+from edge_alm.bridge.numbers import KEY_BYTES
 from edge_alm.errors import SourceError, UsageError
 from edge_alm.models.store import home
 

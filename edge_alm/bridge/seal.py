@@ -9,25 +9,32 @@ from __future__ import annotations
 import os
 import struct
 from collections import Counter, OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from edge_alm.bridge.frame import MAX_FRAME_BYTES
+from edge_alm.bridge.numbers import (
+    DOWN_WINDOW,
+    KEY_BYTES,
+    NONCE_BYTES,
+    SEAL_HEAD_BYTES,
+    SEAL_MAGIC,
+    TAG_BYTES,
+    UP_WINDOW,
+    Datagram,
+)
 from edge_alm.errors import missing_extra
 
 Address: TypeAlias = tuple[str, int]
 
-MAGIC = 0xE1
-GREETING, REPLY, UP, DOWN = 1, 2, 3, 4
-NONCE_BYTES, TAG_BYTES, KEY_BYTES = 12, 16, 32
+# As plain numbers: a member of an IntEnum costs a look-up at every datagram.
+_GREETING, _REPLY, _UP, _DOWN = map(int, Datagram)
 _HEAD = struct.Struct("<BBHI")
 _COUNTER = struct.Struct("<Q")
 _GREETING_BYTES = _HEAD.size + NONCE_BYTES + TAG_BYTES
-_DATA_BYTES = _HEAD.size + _COUNTER.size + TAG_BYTES
+_DATA_BYTES = SEAL_HEAD_BYTES + TAG_BYTES
 MAX_DATAGRAM_BYTES = _DATA_BYTES + MAX_FRAME_BYTES
-WINDOW = 1024
-"""Counters behind the highest one that may still come, once each."""
 TRIES_A_SECOND = 20
 """Datagrams from elsewhere than the session's address that are opened to see whether they are
 good. One costs 5 us, whatever it holds: a frame at most."""
@@ -52,22 +59,27 @@ def _aead(key: bytes) -> Any:
 
 
 class ReplayWindow:
-    """Which counters have come (RFC 6479's idea: a bit map that slides)."""
+    """Which counters have come (RFC 6479's idea: a bit map that slides).
 
-    def __init__(self) -> None:
+    Args:
+        size: counters from the highest one down that may still come, once each.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._mask = (1 << size) - 1
         self._highest = -1
         self._seen = 0
 
     def is_fresh(self, counter: int) -> bool:
         """Whether it may come."""
         behind = self._highest - counter
-        return behind < 0 or (behind < WINDOW and not self._seen >> behind & 1)
+        return behind < 0 or (behind < self._size and not self._seen >> behind & 1)
 
     def add(self, counter: int) -> None:
         """It came, and is authentic."""
         if counter > self._highest:
-            self._seen = self._seen << min(counter - self._highest, WINDOW)
-            self._seen &= (1 << WINDOW) - 1
+            self._seen = self._seen << min(counter - self._highest, self._size) & self._mask
             self._highest = counter
         self._seen |= 1 << (self._highest - counter)
 
@@ -80,7 +92,7 @@ class _Keys:
     up: Any
     down: Any
     reply: bytes
-    window: ReplayWindow = field(default_factory=ReplayWindow)
+    window: ReplayWindow = field(default_factory=lambda: ReplayWindow(UP_WINDOW))
     sent: int = 0
 
 
@@ -94,18 +106,22 @@ class HostSeal:
 
     Args:
         devices: key by device id.
+        random_bytes: where nonces come from; so many bytes that nobody can foretell.
 
     Raises:
         MissingExtraError: the package ``cryptography`` is not installed.
     """
 
-    def __init__(self, devices: Mapping[int, bytes]) -> None:
+    def __init__(
+        self, devices: Mapping[int, bytes], random_bytes: Callable[[int], bytes] = os.urandom
+    ) -> None:
         try:
             self._greetings = {
                 device: (key, _aead(_hkdf(key, b"", "greeting"))) for device, key in devices.items()
             }
         except ImportError as error:
             raise missing_extra("bridge", "cryptography", str(error)) from error
+        self._random_bytes = random_bytes
         self._active: _Keys | None = None
         self._heard_s = 0.0
         self._pending: OrderedDict[bytes, _Keys] = OrderedDict()
@@ -124,13 +140,13 @@ class HostSeal:
         if not _DATA_BYTES <= size <= MAX_DATAGRAM_BYTES:
             return self._drop("size")
         magic, kind, _, device = _HEAD.unpack_from(datagram)
-        if magic != MAGIC or kind not in (GREETING, UP):
+        if magic != SEAL_MAGIC or kind not in (_GREETING, _UP):
             return self._drop("not ours")
         if device not in self._greetings:
             return self._drop("unknown device")
         active = self._active
         counter = _COUNTER.unpack_from(datagram, _HEAD.size)[0]
-        if kind == GREETING:
+        if kind == _GREETING:
             if size != _GREETING_BYTES:
                 return self._drop("size")
             if active and device != active.device and now_s - self._heard_s < TAKEOVER_S:
@@ -143,7 +159,7 @@ class HostSeal:
             return self._drop("no session")
         if address != self.address and not self._may_try(now_s):
             return self._drop("too many")
-        if kind == GREETING:
+        if kind == _GREETING:
             return None, self._greet(datagram, device)
         return self._open(datagram, device, counter, address, now_s), None
 
@@ -154,7 +170,7 @@ class HostSeal:
             return None
         counter = _COUNTER.pack(keys.sent)
         keys.sent += 1
-        head = _HEAD.pack(MAGIC, DOWN, 0, keys.device) + counter
+        head = _HEAD.pack(SEAL_MAGIC, _DOWN, 0, keys.device) + counter
         sealed: bytes = keys.down.encrypt(bytes(4) + counter, frame, head)
         return head + sealed
 
@@ -168,8 +184,8 @@ class HostSeal:
         if not _opens(aead, theirs, datagram[len(head) :], head):
             self.dropped["bad tag"] += 1
             return None
-        ours = os.urandom(NONCE_BYTES)
-        reply_head = _HEAD.pack(MAGIC, REPLY, 0, device) + ours
+        ours = self._random_bytes(NONCE_BYTES)
+        reply_head = _HEAD.pack(SEAL_MAGIC, _REPLY, 0, device) + ours
         reply: bytes = reply_head + aead.encrypt(ours, b"", reply_head + theirs)
         self._pending[theirs] = _session_keys(key, device, theirs + ours, reply)
         while len(self._pending) > PENDING:
@@ -209,14 +225,16 @@ class HostSeal:
 
 
 class DeviceSeal:
-    """The device's side, for tests and boards that run Python."""
+    """The device's side, for tests and boards that run Python. See :class:`HostSeal`."""
 
-    def __init__(self, device: int, key: bytes) -> None:
+    def __init__(
+        self, device: int, key: bytes, random_bytes: Callable[[int], bytes] = os.urandom
+    ) -> None:
         self._device, self._key = device, key
         self._static = _aead(_hkdf(key, b"", "greeting"))
-        self._window = ReplayWindow()
+        self._window = ReplayWindow(DOWN_WINDOW)
         self._keys: _Keys | None = None
-        self._nonce = os.urandom(NONCE_BYTES)
+        self._nonce = random_bytes(NONCE_BYTES)
 
     @property
     def is_open(self) -> bool:
@@ -225,7 +243,7 @@ class DeviceSeal:
 
     def greeting(self) -> bytes:
         """To be sent every second until there is a reply."""
-        head = _HEAD.pack(MAGIC, GREETING, 0, self._device) + self._nonce
+        head = _HEAD.pack(SEAL_MAGIC, _GREETING, 0, self._device) + self._nonce
         sealed: bytes = self._static.encrypt(self._nonce, b"", head)
         return head + sealed
 
@@ -235,15 +253,16 @@ class DeviceSeal:
             return None
         counter = _COUNTER.pack(self._keys.sent)
         self._keys.sent += 1
-        head = _HEAD.pack(MAGIC, UP, 0, self._device) + counter
+        head = _HEAD.pack(SEAL_MAGIC, _UP, 0, self._device) + counter
         sealed: bytes = self._keys.up.encrypt(bytes(4) + counter, frame, head)
         return head + sealed
 
     def receive(self, datagram: bytes) -> bytes | None:
         """The frame in a datagram; None: a reply, or nothing of the host's."""
-        if len(datagram) < _DATA_BYTES or datagram[0] != MAGIC:
+        size = len(datagram)
+        if not _DATA_BYTES <= size <= MAX_DATAGRAM_BYTES or datagram[0] != SEAL_MAGIC:
             return None
-        if datagram[1] == REPLY and len(datagram) == _GREETING_BYTES:
+        if datagram[1] == _REPLY and size == _GREETING_BYTES:
             head = datagram[: _HEAD.size + NONCE_BYTES]
             ours = head[_HEAD.size :]
             if self._keys is None and _opens(
@@ -252,7 +271,7 @@ class DeviceSeal:
                 self._keys = _session_keys(self._key, self._device, self._nonce + ours, b"")
             return None
         counter = _COUNTER.unpack_from(datagram, _HEAD.size)[0]
-        if datagram[1] != DOWN or self._keys is None or not self._window.is_fresh(counter):
+        if datagram[1] != _DOWN or self._keys is None or not self._window.is_fresh(counter):
             return None
         head = datagram[: _HEAD.size + 8]
         frame = _decrypt(

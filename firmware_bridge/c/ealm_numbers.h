@@ -10,6 +10,13 @@
 #define EALM_MAX_TEXT_BYTES 200 /* a caption or a label, UTF-8 */
 #define EALM_ADPCM_HEADER_BYTES 4 /* before the nibbles of a block */
 #define EALM_STREAM_STATE_MS 1000 /* at least so often a device says where it is */
+#define EALM_SEAL_MAGIC 225 /* a sealed datagram's first byte */
+#define EALM_SEAL_HEAD_BYTES 16 /* before a sealed frame */
+#define EALM_NONCE_BYTES 12 /* of a greeting, a reply, a sealed frame */
+#define EALM_TAG_BYTES 16 /* behind what is sealed */
+#define EALM_KEY_BYTES 32 /* that a device and its host share */
+#define EALM_UP_WINDOW 1024 /* counters from the highest one down that a host still takes, once each */
+#define EALM_DOWN_WINDOW 64 /* the same of a device, which hears less and has less room */
 #define EALM_FRAGMENT_FIRST 128 /* bit of a BLE fragment's first byte: a frame begins */
 #define EALM_FRAGMENT_LAST 64 /* bit of it: a frame ends */
 #define EALM_FRAGMENT_COUNT 63 /* bits of it: fragments before this one */
@@ -32,6 +39,14 @@ enum ealm_types {
     EALM_TYPE_CAPTION = 23, /* host: show this text */
     EALM_TYPE_EVENT = 24, /* host: this was heard */
     EALM_TYPE_BYE = 25, /* device: this was all */
+};
+
+/* What a sealed datagram is. */
+enum ealm_datagrams {
+    EALM_DATAGRAM_GREETING = 1, /* device: is there anybody */
+    EALM_DATAGRAM_REPLY = 2, /* host: yes, with these keys */
+    EALM_DATAGRAM_UP = 3, /* device: a frame */
+    EALM_DATAGRAM_DOWN = 4, /* host: a frame */
 };
 
 /* Bits of a frame's flags. */

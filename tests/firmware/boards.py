@@ -75,12 +75,15 @@ class Running:
     """
 
     def __init__(self, samples: NDArray[np.int16], speed: float = 0.0, **options: Any) -> None:
-        self.board = Board(self.send, **options)
+        self.board = self.make_board(**options)
         self._samples, self._speed = samples, speed
         self._stopping = threading.Event()
         self.is_paused = threading.Event()
         self.done = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def make_board(self, **options: Any) -> Board:
+        return Board(self.send, **options)
 
     def start(self) -> None:
         self._thread.start()
@@ -174,12 +177,12 @@ class UdpBoard(Running):
         speed: float = 0.0,
         **options: Any,
     ) -> None:
-        super().__init__(samples, speed, **options)
+        self.link = BadLink(faults, 0)
         self.seal = DeviceSeal(device, key)
+        super().__init__(samples, speed, **options)
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.connect(("127.0.0.1", port))
         self.socket.setblocking(False)
-        self._link = BadLink(faults, 0)
         self._greeted_s = 0.0
         self.sent: list[bytes] = []
         """Every datagram that arrived, for replays."""
@@ -189,31 +192,38 @@ class UdpBoard(Running):
         datagram = self.seal.seal(frame)
         if datagram is None:
             return False
-        self._link.put(datagram, time.monotonic())
-        self._pass_on(time.monotonic())
+        self.link.put(datagram, time.monotonic())
+        self.pass_on(time.monotonic())
         return True
 
     def poll(self, wait_s: float) -> None:
         now_s = time.monotonic()
+        self.greet(now_s)
+        self.pass_on(now_s)
+        if select.select([self.socket], [], [], wait_s)[0]:
+            try:
+                datagram = self.socket.recv(2048)
+            except OSError:
+                return
+            self.take(datagram)
+
+    def greet(self, now_s: float) -> None:
         if not self.seal.is_open and now_s - self._greeted_s > 0.1:
             self._greeted_s = now_s
             self._put(self.seal.greeting())
-        self._pass_on(now_s)
-        if select.select([self.socket], [], [], wait_s)[0]:
-            try:
-                frame = self.seal.receive(self.socket.recv(2048))
-            except OSError:
-                return
-            if frame is not None:
-                self.board.receive(frame, time.monotonic())
+
+    def take(self, datagram: bytes) -> None:
+        frame = self.seal.receive(datagram)
+        if frame is not None:
+            self.board.receive(frame, time.monotonic())
 
     def finish(self) -> None:
-        self._pass_on(time.monotonic() + 60)
-        self._link = BadLink(Faults(), 0)
+        self.pass_on(time.monotonic() + 60)
+        self.link = BadLink(Faults(), 0)
         super().finish()
 
-    def _pass_on(self, now_s: float) -> None:
-        for datagram in self._link.take(now_s):
+    def pass_on(self, now_s: float) -> None:
+        for datagram in self.link.take(now_s):
             self._put(datagram)
 
     def _put(self, datagram: bytes) -> None:

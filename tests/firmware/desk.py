@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 C = ROOT / "firmware_bridge" / "c"
+MBEDTLS = "a C compiler and Mbed TLS: scripts/system-deps"
+
+
+def has_mbedtls() -> bool:
+    """Whether the host's tool can be built."""
+    if not (shutil.which("make") and shutil.which("cc")):
+        return False
+    source = "#include <mbedtls/chachapoly.h>"
+    words = ["cc", "-E", "-xc", "-"]
+    return subprocess.run(words, input=source, text=True, capture_output=True).returncode == 0
 
 
 def make(target: str, folder: Path, **variables: str) -> str:

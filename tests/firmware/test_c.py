@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,13 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from desk import ROOT, Tool, make
+from desk import MBEDTLS, ROOT, Tool, has_mbedtls, make
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edge_alm.bridge import adpcm
 from edge_alm.bridge.fragments import Joiner
 from edge_alm.bridge.frame import (
+    MAX_FRAME_BYTES,
     ProtocolError,
     WireFrame,
     cobs_decode,
@@ -26,6 +28,7 @@ from edge_alm.bridge.frame import (
     unpack,
 )
 from edge_alm.bridge.numbers import FrameType, Status
+from edge_alm.bridge.seal import DeviceSeal, HostSeal
 from edge_alm.hearing.gate import BLOCK_SAMPLES, SoundGate
 from firmware_bridge.generate import generated
 from firmware_bridge.vectors import vectors
@@ -46,7 +49,7 @@ def cases(name: str) -> list[dict[str, Any]]:
 def tool(
     tmp_path_factory: pytest.TempPathFactory, require: Callable[[object, str], None]
 ) -> Iterator[Tool]:
-    require(bool(shutil.which("make") and shutil.which("cc")), "a C compiler: scripts/system-deps")
+    require(has_mbedtls(), MBEDTLS)
     folder = tmp_path_factory.mktemp("firmware")
     make("tool", folder)
     running = Tool(folder / "ealm_tool")
@@ -99,6 +102,73 @@ def test_adpcm(tool: Tool) -> None:
         decoded = adpcm.decode(block)
         assert tool.bytes_of("unadpcm", block.hex()) == decoded.astype("<i2").tobytes()
         assert len(decoded) == len(samples)
+
+
+@pytest.mark.parametrize("case", cases("seal"), ids=lambda case: f"device {case['device']:x}")
+def test_seal(tool: Tool, case: dict[str, Any]) -> None:
+    """C by Mbed TLS, and both sides in Python, from the same nonces to the same bytes."""
+    names = ("key", "greeting_nonce", "greeting", "reply_nonce", "reply")
+    key, ours, greeting, theirs, reply = (bytes.fromhex(case[name]) for name in names)
+    device = DeviceSeal(case["device"], key, lambda _: ours)
+    host = HostSeal({case["device"]: key}, lambda _: theirs)
+    address = ("127.0.0.1", 1)
+    assert tool("share", case["device"], case["key"]) == ["-"]
+    assert tool("open", 0, case["reply"]) == ["error", str(int(Status.REPLAYED))]
+    assert tool.bytes_of("greet", 5, case["greeting_nonce"]) == greeting == device.greeting()
+    assert tool("greet", 1_000_004, bytes(12).hex()) == ["-"]
+    assert tool.bytes_of("greet", 1_000_005, bytes(12).hex()) == greeting
+    assert host.receive(greeting, address, 0.0) == (None, reply)
+    assert tool("close", "00") == ["error", str(int(Status.NOT_READY))]
+    assert tool("open", 6, as_hex(case_flipped(reply))) == ["error", str(int(Status.BAD_TAG))]
+    assert tool("open", 7, case["reply"]) == ["-"]
+    assert device.receive(reply) is None
+    for row in case["up"]:
+        frame, datagram = bytes.fromhex(row["frame"]), bytes.fromhex(row["datagram"])
+        assert tool.bytes_of("close", as_hex(frame)) == datagram == device.seal(frame)
+        assert host.receive(datagram, address, 0.0) == (frame, None)
+    for row in case["down"]:
+        taken = device.receive(bytes.fromhex(row["datagram"]))
+        answer = tool("open", 8, row["datagram"])
+        if "status" in row:
+            assert taken is None
+            assert answer == ["error", str(int(Status[row["status"]]))]
+        else:
+            assert taken == bytes.fromhex(row["frame"])
+            assert answer == [row["frame"] or "-"]
+
+
+def case_flipped(data: bytes) -> bytes:
+    return data[:-1] + bytes([data[-1] ^ 1])
+
+
+@QUICK
+@given(
+    moves=st.lists(st.integers(-70, 70), min_size=1, max_size=30),
+    first=st.sampled_from([0, 1, 63, 64, 1000, 2**63]),
+)
+def test_counters_are_taken_alike(tool: Tool, moves: list[int], first: int) -> None:
+    key, ours = bytes(32), bytes(12)
+    device, host = DeviceSeal(9, key, lambda _: ours), HostSeal({9: key})
+    tool("share", 9, key.hex())
+    _, reply = host.receive(tool.bytes_of("greet", 0, ours.hex()), ("", 1), 0.0)
+    assert reply is not None
+    tool("open", 0, reply.hex())
+    device.receive(reply)
+    host.receive(tool.bytes_of("close", "-"), ("", 1), 0.0)
+    keys, counter, taken = host._active, first, list[int]()
+    assert keys is not None
+    for move in moves:
+        counter = max(0, counter + move)
+        keys.sent = counter
+        datagram = host.seal(b"frame")
+        assert datagram is not None
+        answer = tool("open", 0, datagram.hex())
+        if device.receive(datagram) is None:
+            assert answer == ["error", str(int(Status.REPLAYED))]
+        else:
+            assert answer == [b"frame".hex()]
+            assert counter not in taken
+            taken.append(counter)
 
 
 @pytest.mark.parametrize("case", cases("gate"), ids=lambda case: case["recording"])
@@ -165,8 +235,8 @@ def test_adpcm_of_anything(tool: Tool, samples: list[int], predictor: int, index
 
 @QUICK
 @given(
-    frames=st.lists(st.binary(min_size=1, max_size=300), min_size=1, max_size=3),
-    value_bytes=st.integers(2, 60),
+    frames=st.lists(st.binary(min_size=1, max_size=MAX_FRAME_BYTES), min_size=1, max_size=3),
+    value_bytes=st.integers(2, 244),
     cut=st.sets(st.integers(0, 100), max_size=4),
     noise=st.binary(max_size=20),
 )
@@ -203,10 +273,11 @@ def test_boards_compile_against_stubs(
 def test_the_footprint(tmp_path: Path, require: Callable[[object, str], None]) -> None:
     require(bool(shutil.which("arm-none-eabi-gcc")), "gcc-arm-none-eabi: scripts/system-deps")
     printed = make("footprint", tmp_path)
-    words = printed.split("footprint on Cortex-M4: ")[1].split()
-    flash, ram = int(words[1]), int(words[7])
-    assert 0 < flash <= 8192
-    assert 0 < ram <= 4096
+    found = re.findall(r"footprint(.*) on Cortex-M4: flash (\d+) bytes.*, RAM (\d+) bytes", printed)
+    assert [what for what, _, _ in found] == ["", " with the seal"]
+    for _, flash, ram in found:
+        assert 0 < int(flash) <= 8192
+        assert 0 < int(ram) <= 4096
 
 
 def test_a_good_frame_of_another_session_moves_nothing(tool: Tool) -> None:

@@ -9,8 +9,12 @@
  *   adpcm PREDICTOR INDEX SAMPLES    (16-bit, little end first) -> block, predictor, index
  *   unadpcm BLOCK         -> samples
  *   gate SAMPLES          one block; "gate" alone begins anew -> 0 or 1, level in dBFS
- *   device BYTES          a frame for a device that is made at the first such line
- *   fuzz SEED COUNT BYTES COUNT mutations of a frame, into parser and device -> how many passed
+ *   device BYTES          a frame for a device that lives as long as the tool
+ *   share DEVICE KEY      a seal: what it shares with its host
+ *   greet NOW RANDOM      -> a greeting, where one is due
+ *   close FRAME           -> its datagram
+ *   open NOW BYTES        -> the frame in a datagram
+ *   fuzz SEED COUNT BYTES COUNT mutations of a frame or a datagram -> how many were taken
  *
  * An error is the answer "error NUMBER". "-" stands for no bytes. */
 #include <inttypes.h>
@@ -18,69 +22,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ealm_device.h"
-#include "ealm_fragment.h"
+#include "host/ealm_desk.h"
 
 #define MOST 8192
 
 static uint8_t in[MOST], out[MOST];
 static struct ealm_gate gate = EALM_GATE_INIT;
-static unsigned sent, shown;
-
-int32_t ealm_port_send(void *board, const uint8_t *frame, size_t bytes)
-{
-    (void)board;
-    struct ealm_frame check = EALM_FRAME_INIT;
-    sent++;
-    return ealm_frame_unpack(&check, frame, bytes);
-}
-
-uint64_t ealm_port_now_us(void *board)
-{
-    static uint64_t now;
-    (void)board;
-    return now += 1000;
-}
-
-void ealm_port_show(void *board, uint8_t code, uint8_t confidence, uint64_t position,
-                    const char *text, size_t text_bytes)
-{
-    (void)board, (void)code, (void)confidence, (void)position;
-    for (size_t i = 0; i < text_bytes; i++) {
-        shown += (uint8_t)text[i];
-    }
-}
-
-int8_t ealm_port_set_gain(void *board, int8_t gain_db)
-{
-    (void)board;
-    return gain_db;
-}
-
-static struct ealm_device *the_device(void)
-{
-    static struct ealm_device device = EALM_DEVICE_INIT;
-    static struct ealm_device_config config = EALM_DEVICE_CONFIG_INIT;
-    static struct ealm_gate its_gate = EALM_GATE_INIT;
-    static int16_t block[EALM_GATE_BLOCK_SAMPLES];
-    static uint8_t frame[EALM_HEADER_BYTES + 640 + EALM_CRC_BYTES];
-    if (!config.frame) {
-        config.session = 0x12345678;
-        config.rate_hz = 16000;
-        config.frame_samples = 320;
-        config.capabilities = EALM_CAN_TWO_WAY | EALM_CAN_SOUND_GATE | EALM_CAN_SETS_GAIN;
-        config.codecs = 1 << EALM_TYPE_PCM16 | 1 << EALM_TYPE_ADPCM;
-        config.name = "desk";
-        config.frame = frame;
-        config.frame_bytes = sizeof(frame);
-        config.gate = &its_gate;
-        config.block = block;
-        if (ealm_device_init(&device, &config) != EALM_OK) {
-            abort();
-        }
-    }
-    return &device;
-}
+static struct desk desk;
+static struct ealm_seal seal = EALM_SEAL_INIT;
 
 static size_t read_hex(const char *text, uint8_t *to)
 {
@@ -233,28 +182,42 @@ static uint32_t random32(uint64_t *state)
     return (uint32_t)(*state * 0x2545f4914f6cdd1dULL >> 32);
 }
 
-/* Into buffers of exactly their size on the heap, so that the sanitizer sees a byte too far. */
-static int try_bytes(const uint8_t *data, size_t bytes)
+static void run_share(const char *words)
 {
-    struct ealm_frame frame = EALM_FRAME_INIT;
+    static uint8_t key[EALM_KEY_BYTES];
+    uint32_t device;
+    int at = 0;
+    if (sscanf(words, "%" SCNu32 " %n", &device, &at) != 1 ||
+        read_hex(words + at, in) != sizeof(key)) {
+        puts("error usage");
+        return;
+    }
+    memcpy(key, in, sizeof(key));
+    answer(ealm_seal_init(&seal, device, key, 0), out, 1);
+}
+
+/* "NOW BYTES": greet, or open in a buffer of just its size. */
+static void run_at(const char *words, int is_opening)
+{
+    uint64_t now_us;
+    int at = 0;
+    if (sscanf(words, "%" SCNu64 " %n", &now_us, &at) != 1) {
+        puts("error usage");
+        return;
+    }
+    size_t bytes = read_hex(words + at, in);
+    if (!is_opening) {
+        answer(ealm_seal_greet(&seal, now_us, in, out, EALM_GREETING_BYTES), out, 1);
+        return;
+    }
     uint8_t *copy = malloc(bytes ? bytes : 1);
-    int16_t samples[64];
     if (!copy) {
         abort();
     }
-    memcpy(copy, data, bytes);
-    int passed = ealm_frame_unpack(&frame, copy, bytes) == EALM_OK;
-    if (passed) {
-        size_t before_crc = bytes - EALM_CRC_BYTES;
-        if (ealm_crc32(0, copy, before_crc) != ealm_get(copy + before_crc, EALM_CRC_BYTES)) {
-            abort();
-        }
-    }
-    (void)ealm_device_receive(the_device(), copy, bytes);
-    (void)ealm_adpcm_decode(copy, bytes, samples, 64);
-    (void)ealm_cobs_decode(copy, bytes, copy, bytes);
+    memcpy(copy, in, bytes);
+    int32_t count = ealm_seal_open(&seal, now_us, copy, bytes);
+    answer(count, copy + EALM_SEAL_HEAD_BYTES, 1);
     free(copy);
-    return passed;
 }
 
 static void run_fuzz(const char *words)
@@ -267,9 +230,6 @@ static void run_fuzz(const char *words)
         return;
     }
     size_t bytes = read_hex(words + at, in);
-    static uint8_t line[256];
-    struct ealm_deframer deframer = {.size = sizeof(deframer)};
-    (void)ealm_deframer_init(&deframer, line, sizeof(line));
     for (unsigned long i = 0; i < count; i++) {
         memcpy(out, in, bytes);
         size_t length = bytes;
@@ -291,15 +251,19 @@ static void run_fuzz(const char *words)
                 }
             }
         }
-        /* Half of them with a right CRC, so that what lies behind it is reached. */
-        if (i % 2 && length >= EALM_CRC_BYTES) {
-            size_t before_crc = length - EALM_CRC_BYTES;
-            ealm_put(out + before_crc, ealm_crc32(0, out, before_crc), EALM_CRC_BYTES);
+        /* Half of them with a right CRC or tag, so that what lies behind it is reached. */
+        if (in[0] == EALM_SEAL_MAGIC) {
+            desk.seal.highest = DESK_COUNTER;
+            desk.seal.seen = UINT64_MAX;
+            passed += (unsigned long)(i % 2 ? desk_right_datagram(&desk, out, length)
+                                            : desk_datagram(&desk, out, length));
+        } else {
+            passed += (unsigned long)(i % 2 ? desk_right_frame(&desk, out, length)
+                                            : desk_frame(&desk, out, length));
         }
-        passed += (unsigned long)try_bytes(out, length);
-        for (size_t b = 0; b < length; b++) {
-            (void)ealm_deframer_push(&deframer, out[b]);
-        }
+        desk_line(&desk, out, length);
+        desk_fragment(&desk, out, length);
+        desk_block(out, length);
     }
     printf("%lu\n", passed);
 }
@@ -307,6 +271,7 @@ static void run_fuzz(const char *words)
 int main(void)
 {
     static char line[3 * MOST];
+    desk_init(&desk);
     setvbuf(stdout, NULL, _IOLBF, 0);
     while (fgets(line, sizeof(line), stdin)) {
         char *words = strchr(line, ' ');
@@ -321,6 +286,12 @@ int main(void)
             run_split(words);
         } else if (!strncmp(line, "fuzz", verb)) {
             run_fuzz(words);
+        } else if (!strncmp(line, "share", verb)) {
+            run_share(words);
+        } else if (!strncmp(line, "greet", verb)) {
+            run_at(words, 0);
+        } else if (!strncmp(line, "open", verb)) {
+            run_at(words, 1);
         } else {
             size_t bytes = read_hex(words, in);
             if (!strncmp(line, "unpack", verb)) {
@@ -336,7 +307,9 @@ int main(void)
             } else if (!strncmp(line, "join", verb)) {
                 run_join(bytes, !*words);
             } else if (!strncmp(line, "device", verb)) {
-                answer(ealm_device_receive(the_device(), in, bytes), out, 1);
+                answer(ealm_device_receive(&desk.device, in, bytes), out, 1);
+            } else if (!strncmp(line, "close", verb)) {
+                answer(ealm_seal_close(&seal, in, bytes, out, EALM_SEALED_BYTES(bytes)), out, 1);
             } else {
                 puts("error usage");
             }
