@@ -23,7 +23,7 @@ UNIT_ARGS := $(if $(findstring tests/ros,$(ARGS)),,run)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test check check-aarch64 bench clean
+.PHONY: help demo test check check-aarch64 bench fuzz clean
 
 help:
 	@echo "make demo           install, fetch the models, listen to a home, answer three questions"
@@ -31,6 +31,7 @@ help:
 	@echo "make check          lint, formatting and types of everything"
 	@echo "make check-aarch64  do all default dependencies have wheels for 64-bit Arm"
 	@echo "make bench          the benchmarks"
+	@echo "make fuzz           10 minutes of fuzzing what parses the bridge's protocol, for every night"
 	@echo "make clean          remove the environment, wheels and caches; the corpus and training stay"
 
 demo: $(USER_STAMP)
@@ -58,6 +59,9 @@ bench: $(USER_STAMP) $(ROS_STAMP)
 	@for name in $(filter-out ros_latency,$(basename $(notdir $(wildcard benchmarks/*.py)))); do \
 	echo "== $$name"; $(BIN)/python -m "benchmarks.$$name" || exit 1; done
 	@$(if $(ROS_STAMP),echo "== ros_latency"; scripts/with_ros python -m benchmarks.ros_latency)
+
+fuzz: $(DEV_STAMP)
+	@$(BIN)/python -m firmware_bridge.fuzz $(ARGS)
 
 # Models and the built llama.cpp stay: they are in EDGE_ALM_HOME, shared by all clones. So does the
 # rest of build/: the corpus, the scenes and the training runs, hours of work.

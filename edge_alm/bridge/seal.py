@@ -177,7 +177,8 @@ class HostSeal:
     def _greet(self, datagram: bytes, device: int) -> bytes | None:
         head = datagram[: _HEAD.size + NONCE_BYTES]
         theirs = head[_HEAD.size :]
-        if (known := self._pending.get(theirs)) is not None and known.device == device:
+        # The whole of it: another one with this nonce has a wrong tag.
+        if (known := self._pending.get(datagram)) is not None:
             return known.reply
         aead: Any
         key, aead = self._greetings[device]
@@ -187,7 +188,7 @@ class HostSeal:
         ours = self._random_bytes(NONCE_BYTES)
         reply_head = _HEAD.pack(SEAL_MAGIC, _REPLY, 0, device) + ours
         reply: bytes = reply_head + aead.encrypt(ours, b"", reply_head + theirs)
-        self._pending[theirs] = _session_keys(key, device, theirs + ours, reply)
+        self._pending[datagram] = _session_keys(key, device, theirs + ours, reply)
         while len(self._pending) > PENDING:
             self._pending.popitem(last=False)
         return reply

@@ -5,38 +5,25 @@ from __future__ import annotations
 import random
 import resource
 import shutil
+import subprocess
+import sys
 import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from desk import Tool, make
+from desk import MBEDTLS, ROOT, Tool, has_mbedtls, make
 
-from edge_alm.bridge.frame import Deframer, ProtocolError, WireFrame, enclose, pack, unpack
-from edge_alm.bridge.messages import Hello, Stats, Sync, SyncReply, Told, Welcome
-from edge_alm.bridge.numbers import Capability, FrameType, Wish
+from edge_alm.bridge.frame import Deframer, ProtocolError, enclose, pack, unpack
 from edge_alm.bridge.seal import DeviceSeal, HostSeal
 from edge_alm.bridge.session import HostSession
 
-CAN = Capability.TWO_WAY | Capability.SOUND_GATE | Capability.FEELS_EVENTS
-SEEDS = [
-    WireFrame(FrameType.HELLO, 7, 0, 0, 0, Hello(7, 3, 16_000, 320, CAN, "glasses").pack()),
-    WireFrame(FrameType.PCM16, 7, 1, 0, 0, bytes(range(64))),
-    WireFrame(FrameType.ADPCM, 7, 2, 32, 32, bytes(4) + bytes(range(60))),
-    WireFrame(FrameType.STATS, 7, 3, 64, 64, Stats(1, 2, 3, 4, 5, 6).pack()),
-    WireFrame(FrameType.SYNC_REPLY, 7, 4, 64, 64, SyncReply(1, 2, 3).pack()),
-    WireFrame(FrameType.BYE, 7, 5, 64, 64),
-]
-DOWN = [
-    (FrameType.WELCOME, Welcome(0x12345678, FrameType.ADPCM, Wish.GATED).pack()),
-    (FrameType.SYNC, Sync(5).pack()),
-    (FrameType.EVENT, Told(9, 1, 2, "Doorbell").pack()),
-    (FrameType.GAIN, b"\x05"),
-    (FrameType.CAPTION, Told(9, 0, 2, "turn left").pack()),
-    (FrameType.BYE, b""),
-]
-PYTHON_S, C_S = 10.0, 10.0
+pytest.importorskip("cryptography")
+from firmware_bridge.fuzz_host import datagrams, down_frames, up_frames
+
+PYTHON_S, C_S = 5.0, 5.0
+FUZZERS_S = 15
 
 
 def mutate(data: bytes, rng: random.Random) -> bytes:
@@ -64,7 +51,7 @@ def peak_bytes() -> int:
 
 def test_the_host_takes_any_bytes() -> None:
     rng = random.Random(0)
-    seeds = [pack(frame) for frame in SEEDS]
+    seeds = [pack(frame) for frame in up_frames()]
     host, deframer = HostSession(0.06), Deframer()
     count, now_s, end_s = 0, 0.0, time.monotonic() + PYTHON_S
     before = 0
@@ -91,14 +78,16 @@ def test_the_host_takes_any_bytes() -> None:
 
 
 def test_nothing_is_taken_with_a_wrong_tag() -> None:
-    pytest.importorskip("cryptography")
     rng = random.Random(0)
     key = bytes(32)
     host, device = HostSeal({9: key}), DeviceSeal(9, key)
     address = ("127.0.0.1", 9)
-    frame = pack(SEEDS[1])
-    _, reply = host.receive(device.greeting(), address, 0.0)
+    frame = pack(up_frames()[1])
+    greeting = device.greeting()
+    _, reply = host.receive(greeting, address, 0.0)
     assert reply is not None
+    assert host.receive(greeting, address, 0.0) == (None, reply)
+    assert host.receive(greeting[:-1] + bytes([greeting[-1] ^ 1]), address, 0.0) == (None, None)
     device.receive(reply)
     first = device.seal(frame)
     assert first is not None
@@ -119,19 +108,43 @@ def test_the_library_takes_any_bytes(
     tmp_path: Path, require: Callable[[object, str], None]
 ) -> None:
     """Under the sanitizers, on the heap in buffers of just their size."""
-    require(bool(shutil.which("make") and shutil.which("cc")), "a C compiler: scripts/system-deps")
+    require(has_mbedtls(), MBEDTLS)
     make("tool", tmp_path)
     tool = Tool(tmp_path / "ealm_tool")
-    down = [WireFrame(kind, 0x5678, 0, 0, 0, payload, flags=1) for kind, payload in DOWN]
-    seeds = [pack(frame) for frame in (*SEEDS, *down)]
-    count, passed, seed = 0, 0, 1
+    packed = [pack(frame) for frame in (*up_frames(), *down_frames())]
+    seeds = [*packed, *datagrams(down_frames(), 4)]
+    count, seed = 0, 1
+    passed = [0] * len(seeds)
     end_s = time.monotonic() + C_S
     while time.monotonic() < end_s:
-        for data in seeds:
-            passed += int(tool("fuzz", seed, 5000, data.hex())[0])
-            count += 5000
+        for i, data in enumerate(seeds):
+            passed[i] += int(tool("fuzz", seed, 1000, data.hex())[0])
+            count += 1000
             seed += 1
     tool.close()
-    assert count >= 100_000
-    assert 0 < passed < count
-    print(f"{count} frames")
+    assert count >= 40_000
+    assert all(passed)
+    assert sum(passed) < count
+    print(f"{count} frames and datagrams")
+
+
+@pytest.mark.parametrize("side", ["c", "python"])
+def test_fuzzers_find_nothing(
+    side: str, tmp_path: Path, require: Callable[[object, str], None]
+) -> None:
+    """As ``make fuzz`` does for longer: they follow what their input reaches."""
+    if side == "c":
+        require(shutil.which("clang") and has_mbedtls(), "clang and Mbed TLS: scripts/system-deps")
+    else:
+        require("atheris", "the extra dev, on x86-64 Linux")
+    words = ["--only", side, "--seconds", str(FUZZERS_S), "--folder", str(tmp_path)]
+    done = subprocess.run(
+        [sys.executable, "-m", "firmware_bridge.fuzz", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=FUZZERS_S + 60,
+        cwd=ROOT,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert int(done.stdout.split()[1]) > 1000

@@ -3,6 +3,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+static int16_t block[EALM_GATE_BLOCK_SAMPLES];
+static uint8_t packing[EALM_HEADER_BYTES + 640 + EALM_CRC_BYTES];
+static uint8_t line[256];
+static uint8_t joined[256];
+
 static void must(int is_right)
 {
     if (!is_right) {
@@ -96,13 +101,13 @@ void desk_init(struct desk *desk)
     config.capabilities = EALM_CAN_TWO_WAY | EALM_CAN_SOUND_GATE | EALM_CAN_SETS_GAIN;
     config.codecs = 1 << EALM_TYPE_PCM16 | 1 << EALM_TYPE_ADPCM;
     config.name = "desk";
-    config.frame = desk->frame;
-    config.frame_bytes = sizeof(desk->frame);
+    config.frame = packing;
+    config.frame_bytes = sizeof(packing);
     config.gate = &desk->gate;
-    config.block = desk->block;
+    config.block = block;
     must(ealm_device_init(&desk->device, &config) == EALM_OK);
-    must(ealm_deframer_init(&desk->deframer, desk->line, sizeof(desk->line)) == EALM_OK);
-    must(ealm_joiner_init(&desk->joiner, desk->line, sizeof(desk->line)) == EALM_OK);
+    must(ealm_deframer_init(&desk->deframer, line, sizeof(line)) == EALM_OK);
+    must(ealm_joiner_init(&desk->joiner, joined, sizeof(joined)) == EALM_OK);
     /* Deriving keys takes longer than most inputs. */
     static struct ealm_seal seal;
     if (!seal.is_open) {
@@ -177,7 +182,7 @@ void desk_line(struct desk *desk, const uint8_t *data, size_t bytes)
     for (size_t i = 0; i < bytes; i++) {
         int32_t size = ealm_deframer_push(&desk->deframer, data[i]);
         if (size > 0) {
-            (void)desk_frame(desk, desk->line, (size_t)size);
+            (void)desk_frame(desk, line, (size_t)size);
         }
     }
     uint8_t *copy = copied(data, bytes);
@@ -190,7 +195,7 @@ void desk_fragment(struct desk *desk, const uint8_t *data, size_t bytes)
     uint8_t *copy = copied(data, bytes);
     int32_t size = ealm_join(&desk->joiner, copy, bytes);
     if (size > 0) {
-        (void)desk_frame(desk, desk->line, (size_t)size);
+        (void)desk_frame(desk, joined, (size_t)size);
     }
     free(copy);
 }
