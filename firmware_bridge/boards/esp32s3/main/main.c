@@ -1,4 +1,5 @@
-/* An ESP32-S3 with an I2S microphone (INMP441, ICS-43434, ...) on its built-in USB Serial/JTAG port.
+/* An ESP32-S3 with an I2S microphone (INMP441, ICS-43434, ...) on its built-in USB Serial/JTAG port or
+ * on Wi-Fi: link_usb.c, link_udp.c.
  *
  * UNTESTED ON HARDWARE: so far compiled against stub headers only.
  *
@@ -10,15 +11,14 @@
 
 #include "driver/gpio.h"
 #include "driver/i2s_std.h"
-#include "driver/usb_serial_jtag.h"
 #include "ealm_device.h"
 #include "esp_check.h"
 #include "esp_random.h"
 #include "esp_timer.h"
-#include "freertos/FreeRTOS.h"
+#include "link.h"
 
 #define RATE_HZ 16000
-#define FRAME_SAMPLES 320
+#define FRAME_SAMPLES LINK_FRAME_SAMPLES
 #define PIN_SCK GPIO_NUM_4
 #define PIN_WS GPIO_NUM_5
 #define PIN_SD GPIO_NUM_6
@@ -28,8 +28,6 @@
 static struct ealm_device device = EALM_DEVICE_INIT;
 static struct ealm_gate gate = EALM_GATE_INIT;
 static int16_t block[EALM_GATE_BLOCK_SAMPLES];
-static uint8_t packing[EALM_HEADER_BYTES + 2 * FRAME_SAMPLES + EALM_CRC_BYTES];
-static uint8_t line[EALM_COBS_BYTES(EALM_HEADER_BYTES + 220 + EALM_CRC_BYTES)];
 
 static void show(uint8_t code, const char *text, size_t text_bytes)
 {
@@ -38,17 +36,8 @@ static void show(uint8_t code, const char *text, size_t text_bytes)
 
 int32_t ealm_port_send(void *board, const uint8_t *frame, size_t bytes)
 {
-    static uint8_t stuffed[2 + EALM_COBS_BYTES(sizeof(packing))];
     (void)board;
-    stuffed[0] = 0;
-    int32_t count = ealm_cobs_encode(frame, bytes, stuffed + 1, sizeof(stuffed) - 2);
-    if (count < 0) {
-        return count;
-    }
-    stuffed[1 + count] = 0;
-    /* The driver takes all of it or, without waiting, nothing. */
-    size_t size = (size_t)count + 2;
-    return usb_serial_jtag_write_bytes(stuffed, size, 0) == (int)size ? EALM_OK : EALM_NO_SPACE;
+    return link_send(frame, bytes);
 }
 
 uint64_t ealm_port_now_us(void *board)
@@ -100,9 +89,7 @@ void app_main(void)
 {
     static int32_t raw[FRAME_SAMPLES];
     static int16_t samples[FRAME_SAMPLES];
-    struct ealm_deframer deframer = {.size = sizeof(deframer)};
     struct ealm_device_config config = EALM_DEVICE_CONFIG_INIT;
-    usb_serial_jtag_driver_config_t usb = {.tx_buffer_size = 8192, .rx_buffer_size = 1024};
     bool is_muted = false;
 
     config.session = esp_random();
@@ -112,21 +99,18 @@ void app_main(void)
                           EALM_CAN_SHOWS_CAPTIONS | EALM_CAN_FEELS_EVENTS;
     config.codecs = 1 << EALM_TYPE_PCM16 | 1 << EALM_TYPE_ADPCM;
     config.name = "esp32-s3";
-    config.frame = packing;
-    config.frame_bytes = sizeof(packing);
+    config.frame = link_frame;
+    config.frame_bytes = LINK_FRAME_BYTES;
     config.gate = &gate;
     config.block = block;
 
-    ESP_ERROR_CHECK(usb_serial_jtag_driver_install(&usb));
     ESP_ERROR_CHECK(gpio_set_direction(PIN_MUTE, GPIO_MODE_INPUT));
     ESP_ERROR_CHECK(gpio_set_pull_mode(PIN_MUTE, GPIO_PULLUP_ONLY));
-    if (ealm_device_init(&device, &config) != EALM_OK ||
-        ealm_deframer_init(&deframer, line, sizeof(line)) != EALM_OK) {
+    if (link_open() != EALM_OK || ealm_device_init(&device, &config) != EALM_OK) {
         return;
     }
     i2s_chan_handle_t microphone = open_microphone();
     for (;;) {
-        uint8_t came[64];
         size_t bytes = 0;
         /* Paces the loop: returns when a frame's time of sound has come. */
         if (i2s_channel_read(microphone, raw, sizeof(raw), &bytes, 1000) == ESP_OK) {
@@ -136,14 +120,7 @@ void app_main(void)
             }
             (void)ealm_device_capture(&device, samples, count);
         }
-        for (int n; (n = usb_serial_jtag_read_bytes(came, sizeof(came), 0)) > 0;) {
-            for (int i = 0; i < n; i++) {
-                int32_t size = ealm_deframer_push(&deframer, came[i]);
-                if (size > 0) {
-                    (void)ealm_device_receive(&device, line, (size_t)size);
-                }
-            }
-        }
+        link_poll(&device);
         bool is_on = gpio_get_level(PIN_MUTE) == 0;
         if (is_on != is_muted) {
             is_muted = is_on;
