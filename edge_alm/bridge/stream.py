@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -21,6 +21,8 @@ from edge_alm.types import Fault, Samples
 MAX_CONCEALED_S = 0.5
 """A longer gap is not made up for: all starts anew after it."""
 
+MOST_RECENT = 64
+"""Frames that are kept to make up for a gap with, however short they are."""
 NOTHING: Samples = np.zeros(0, np.float32)
 ON_THE_WAY = "lost on the way"
 BY_DEVICE = "dropped by the device"
@@ -89,9 +91,10 @@ class DeviceStream:
         self._decoders = decoders
         self._sequence = first.sequence
         self._context = round(CONTEXT_S * hello.rate_hz)
-        self._concealer = Concealer()
-        self._heard = NOTHING
-        self._concealer = Concealer()
+        self._concealer = Concealer(hello.rate_hz)
+        # The last frames heard: one of CONTEXT_S or more, or as many as make it up.
+        frames = -(-self._context // max(1, hello.frame_samples))
+        self._recent: deque[Samples] = deque(maxlen=min(max(frames, 1), MOST_RECENT))
 
     @property
     def tag(self) -> int:
@@ -116,7 +119,7 @@ class DeviceStream:
             )
         if len(heard):
             self.ledger.hear(len(heard))
-            self._heard = np.concatenate((self._heard, heard))[-self._context :]
+            self._recent.append(heard)
             parts.append(Heard(heard))
         self.is_over = self.is_over or frame.type == FrameType.BYE
         return parts
@@ -151,7 +154,7 @@ class DeviceStream:
         """What lies before a frame that holds the samples ``heard``."""
         if gap is None:
             self.ledger.restart(frame)
-            self._heard = NOTHING
+            self._recent.clear()
             return [
                 Fault(
                     "bad-count",
@@ -163,13 +166,14 @@ class DeviceStream:
         if gap.lost:
             in_order = (frame.sequence - self._sequence) % 2**32 == 0
             if fill is None and self._may_conceal(gap):
+                before = np.concatenate((NOTHING, *self._recent))[-self._context :]
                 after = NOTHING if gap.withheld else heard[: self._context]
-                fill = self._concealer.fill(self._heard, after, gap.lost)
+                fill = self._concealer.fill(before, after, gap.lost)
             reason = BY_DEVICE if in_order else ON_THE_WAY
             parts.append(Missing(gap.lost, reason, NOTHING if fill is None else fill))
             # What was made up is no ground for making up more.
-            self._heard = NOTHING
+            self._recent.clear()
         if gap.withheld:
             parts.append(Withheld(gap.withheld, self.is_muted or bool(frame.flags & Flag.MUTED)))
-            self._heard = NOTHING
+            self._recent.clear()
         return parts
