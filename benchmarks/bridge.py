@@ -25,6 +25,7 @@ import threading
 import time
 import tty
 from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -210,12 +211,35 @@ def _share(of: list[tuple[str, float]], among: list[tuple[str, float]]) -> float
 # Devices in a process of their own
 
 
-def play_udp(ports: list[int], seconds: float, sent: Any) -> None:
-    """A device a port, ADPCM in real time; when a frame was handed over goes into ``sent``."""
-    rng = np.random.default_rng(0)
-    samples = (3000 * rng.standard_normal(FRAME_SAMPLES)).astype(np.int16)
-    block = AdpcmEncoder().encode(samples.tolist())
-    AdpcmEncoder.encode = lambda self, samples: block  # type: ignore[method-assign]
+class EncodedBoard(Board):
+    """Sends payloads that are there already, again and again: its own work is none."""
+
+    payloads: list[bytes]
+    _next = 0
+
+    def encode(self, samples: NDArray[np.int16]) -> bytes:
+        self._next += 1
+        return self.payloads[self._next % len(self.payloads)]
+
+
+def payloads(codec: FrameType) -> list[bytes]:
+    """A few seconds of speech in frames of 20 ms; Opus as a device would send it, 24 kbit/s."""
+    samples = _read_16k(ROOT / "tests" / "data" / "speech_hold.flac")
+    frames = samples[: len(samples) // FRAME_SAMPLES * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES)
+    if codec == FrameType.OPUS:
+        import opuslib_next
+
+        opus = opuslib_next.Encoder(SAMPLE_RATE_HZ, 1, opuslib_next.APPLICATION_VOIP)
+        opus.bitrate = 24_000
+        return [opus.encode(frame.tobytes(), FRAME_SAMPLES) for frame in frames]
+    adpcm = AdpcmEncoder()
+    return [adpcm.encode(frame.tolist()) for frame in frames]
+
+
+def play_udp(ports: list[int], seconds: float, codec: FrameType, report: Connection) -> None:
+    """A device a port in real time; reports when the first one's frames were handed over."""
+    EncodedBoard.payloads = payloads(codec)
+    samples = np.zeros(FRAME_SAMPLES, np.int16)
     lines = []
     for number, port in enumerate(ports):
         line = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -229,10 +253,10 @@ def play_udp(ports: list[int], seconds: float, sent: Any) -> None:
                 return datagram is not None and line.send(datagram) > 0
             return False
 
-        board = Board(send, session=number + 1, codecs=(FrameType.ADPCM,))
+        board = EncodedBoard(send, session=number + 1, codecs=(codec,))
         lines.append((line, seal, board))
         line.send(seal.greeting())
-    frames, began_s = 0, time.monotonic()
+    frames, began_s, sent = 0, time.monotonic(), list[float]()
     while frames < seconds / FRAME_S:
         now_s = time.monotonic()
         for line, seal, board in lines:
@@ -255,6 +279,7 @@ def play_udp(ports: list[int], seconds: float, sent: Any) -> None:
         frames += 1
     for _, _, board in lines:
         board.finish()
+    report.send(sent)
 
 
 def _hear(device: Device, times: list[float]) -> None:
@@ -263,7 +288,7 @@ def _hear(device: Device, times: list[float]) -> None:
             times.append(time.monotonic())
 
 
-def streams(count: int, seconds: float) -> tuple[float, list[float]]:
+def streams(count: int, seconds: float, codec: FrameType) -> tuple[float, list[float]]:
     """Share of a core for so many streams; milliseconds from a frame's sending to its reading."""
     links = [UdpLink("0", {1 + number: KEY}) for number in range(count)]
     devices = [Device(link) for link in links]
@@ -275,31 +300,40 @@ def streams(count: int, seconds: float) -> tuple[float, list[float]]:
     for reader in readers:
         reader.start()
     context = multiprocessing.get_context("spawn")
-    with context.Manager() as manager:
-        sent = manager.list()
-        ports = [link.port for link in links]
-        player = context.Process(target=play_udp, args=(ports, seconds, sent))
-        player.start()
-        while not all(times):
-            time.sleep(0.01)
-        cpu_s, wall_s = time.process_time(), time.monotonic()
-        for reader in readers:
-            reader.join(seconds + 60)
-        spent = (time.process_time() - cpu_s) / (time.monotonic() - wall_s)
-        player.join()
-        latencies = [1000 * (b - a) for a, b in zip(list(sent), times[0], strict=False)]
+    ours, theirs = context.Pipe(duplex=False)
+    ports = [link.port for link in links]
+    player = context.Process(target=play_udp, args=(ports, seconds, codec, theirs))
+    player.start()
+    while not all(times):
+        time.sleep(0.01)
+    cpu_s, wall_s = time.process_time(), time.monotonic()
+    sent = ours.recv()
+    spent = (time.process_time() - cpu_s) / (time.monotonic() - wall_s)
+    for reader in readers:
+        reader.join(60)
+    player.join()
+    latencies = [1000 * (b - a) for a, b in zip(sent, times[0], strict=False)]
     for device in devices:
         device.close()
     return spent, latencies
 
 
 def cost(minutes: float, seconds: float) -> dict[str, Any]:
-    """CPU of 1 and of 16 ADPCM streams over sealed UDP, and what the bridge adds to the time."""
-    one, latencies = streams(1, seconds)
-    sixteen, _ = streams(16, seconds)
+    """CPU of an Opus stream, of 1 and of 16 ADPCM streams over sealed UDP, in turns, three times;
+    and what the bridge adds to the time."""
+    runs = ((1, FrameType.OPUS), (1, FrameType.ADPCM), (16, FrameType.ADPCM))
+    spent: dict[tuple[int, FrameType], list[float]] = {run: [] for run in runs}
+    latencies: list[float] = []
+    for _ in range(3):
+        for count, codec in runs:
+            share, took = streams(count, seconds / 3, codec)
+            spent[count, codec].append(share)
+            latencies += took if count == 1 else []
     return {
-        "cpu_1_adpcm": round(one, 4),
-        "cpu_16_adpcm": round(sixteen, 4),
+        **{
+            f"cpu_{count}_{codec.name.lower()}": round(float(np.median(shares)), 4)
+            for (count, codec), shares in spent.items()
+        },
         "latency_p50_ms": round(float(np.percentile(latencies, 50)), 2),
         "latency_p95_ms": round(float(np.percentile(latencies, 95)), 2),
     }

@@ -92,14 +92,16 @@ class Board:
                 self.dropped += count
             self.position += count
             return
-        if self._codec == FrameType.ADPCM:
-            payload = self._encoder.encode(samples.tolist())
-        else:
-            payload = samples.astype("<i2").tobytes()
-        if not self._send(self._codec, payload):
+        if not self._send(self._codec, self.encode(samples)):
             self.dropped += count
         self._fall_due(count)
         self.position += count
+
+    def encode(self, samples: NDArray[np.int16]) -> bytes:
+        """In the codec that the host has chosen. Another class may have Opus, too."""
+        if self._codec == FrameType.ADPCM:
+            return self._encoder.encode(samples.tolist())
+        return samples.astype("<i2").tobytes()
 
     def tick(self, now_s: float) -> None:
         """To be called at least ten times a second."""

@@ -42,6 +42,9 @@ class ReorderBuffer(Generic[T]):
         due before ``now_s`` is given up first: what comes out depends on the times of arrival
         alone, not on how often :meth:`advance` is called.
         """
+        if not self._held and sequence == self._next:  # nearly all of them
+            self._next += 1
+            return [item]
         ready = self.advance(now_s)
         if self._next is None:
             self._next = sequence
@@ -57,6 +60,8 @@ class ReorderBuffer(Generic[T]):
 
     def advance(self, now_s: float) -> list[T]:
         """Frames that are ready at ``now_s``."""
+        if not self._held:
+            return []
         ready = self._take_run()
         while self._held and (
             len(self._held) > CAPACITY

@@ -32,6 +32,8 @@ Address: TypeAlias = tuple[str, int]
 _GREETING, _REPLY, _UP, _DOWN = map(int, Datagram)
 _HEAD = struct.Struct("<BBHI")
 _COUNTER = struct.Struct("<Q")
+_ZEROS = bytes(4)
+"""Before a counter in a nonce."""
 _GREETING_BYTES = _HEAD.size + NONCE_BYTES + TAG_BYTES
 _DATA_BYTES = SEAL_HEAD_BYTES + TAG_BYTES
 MAX_DATAGRAM_BYTES = _DATA_BYTES + MAX_FRAME_BYTES
@@ -171,7 +173,7 @@ class HostSeal:
         counter = _COUNTER.pack(keys.sent)
         keys.sent += 1
         head = _HEAD.pack(SEAL_MAGIC, _DOWN, 0, keys.device) + counter
-        sealed: bytes = keys.down.encrypt(bytes(4) + counter, frame, head)
+        sealed: bytes = keys.down.encrypt(_ZEROS + counter, frame, head)
         return head + sealed
 
     def _greet(self, datagram: bytes, device: int) -> bytes | None:
@@ -196,10 +198,9 @@ class HostSeal:
     def _open(
         self, datagram: bytes, device: int, counter: int, address: Address, now_s: float
     ) -> bytes | None:
-        head, sealed = datagram[: _HEAD.size + _COUNTER.size], datagram[_HEAD.size + 8 :]
-        nonce = bytes(4) + head[_HEAD.size :]
-        candidates = [self._active, *reversed(self._pending.values())]
-        for keys in candidates:
+        head, sealed = datagram[:SEAL_HEAD_BYTES], datagram[SEAL_HEAD_BYTES:]
+        nonce = _ZEROS + head[_HEAD.size :]
+        for keys in (self._active, *reversed(self._pending.values())):
             if keys is None or keys.device != device or not keys.window.is_fresh(counter):
                 continue
             frame = _decrypt(keys.up, nonce, sealed, head)
@@ -255,7 +256,7 @@ class DeviceSeal:
         counter = _COUNTER.pack(self._keys.sent)
         self._keys.sent += 1
         head = _HEAD.pack(SEAL_MAGIC, _UP, 0, self._device) + counter
-        sealed: bytes = self._keys.up.encrypt(bytes(4) + counter, frame, head)
+        sealed: bytes = self._keys.up.encrypt(_ZEROS + counter, frame, head)
         return head + sealed
 
     def receive(self, datagram: bytes) -> bytes | None:
@@ -275,9 +276,7 @@ class DeviceSeal:
         if datagram[1] != _DOWN or self._keys is None or not self._window.is_fresh(counter):
             return None
         head = datagram[: _HEAD.size + 8]
-        frame = _decrypt(
-            self._keys.down, bytes(4) + head[_HEAD.size :], datagram[len(head) :], head
-        )
+        frame = _decrypt(self._keys.down, _ZEROS + head[_HEAD.size :], datagram[len(head) :], head)
         if frame is not None:
             self._window.add(counter)
         return frame
@@ -288,10 +287,12 @@ def _opens(aead: Any, nonce: bytes, sealed: bytes, head: bytes) -> bool:
 
 
 def _decrypt(aead: Any, nonce: bytes, sealed: bytes, head: bytes) -> bytes | None:
-    from cryptography.exceptions import InvalidTag
-
     try:
         plain: bytes = aead.decrypt(nonce, sealed, head)
-    except InvalidTag:
-        return None
+    except Exception as error:
+        from cryptography.exceptions import InvalidTag  # here: not at every good datagram
+
+        if isinstance(error, InvalidTag):
+            return None
+        raise
     return plain
