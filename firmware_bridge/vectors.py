@@ -134,9 +134,9 @@ def _conversation(device: int, first: bytes, second: bytes, jump: int) -> dict[s
     down: list[dict[str, str]] = []
 
     def came(data: bytes, opens_to: bytes | Status) -> None:
-        is_frame = isinstance(opens_to, bytes)
-        told = {"frame": opens_to.hex()} if is_frame else {"status": Status(opens_to).name}
-        down.append({"datagram": data.hex(), **told})
+        frame = {"frame": opens_to.hex()} if isinstance(opens_to, bytes) else {}
+        status = {"status": opens_to.name} if isinstance(opens_to, Status) else {}
+        down.append({"datagram": data.hex(), **frame, **status})
 
     good = sent(jump, first)
     came(good[:-1] + bytes([good[-1] ^ 1]), Status.BAD_TAG)

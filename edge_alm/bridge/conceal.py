@@ -54,7 +54,7 @@ class Concealer:
         onwards = go_on(before.astype(np.float64), count)
         backwards = go_on(after[::-1].astype(np.float64), count)[::-1]
         share = np.linspace(0.0, 1.0, count)
-        energy = np.sqrt((onwards @ onwards) * (backwards @ backwards))
+        energy = float(np.sqrt((onwards @ onwards) * (backwards @ backwards)))
         likeness = max(0.0, float(onwards @ backwards) / (energy + _LEAST_ENERGY))
         power = (1 - share) ** 2 + share**2 + 2 * likeness * share * (1 - share)
         blend = (onwards * (1 - share) + backwards * share) / np.sqrt(power)
