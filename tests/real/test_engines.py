@@ -60,7 +60,10 @@ def test_a_model_that_ends_the_process_of_sherpa_is_a_mistake(tones: Path) -> No
 
 @pytest.mark.parametrize(
     ("choice", "words"),
-    [("vosk", "ctranslate2, faster-whisper, sherpa-onnx"), ("sherpa-onnx", "sherpa-onnx:DIR")],
+    [
+        ("vosk", "ctranslate2, faster-whisper, onnxruntime, sherpa-onnx"),
+        ("sherpa-onnx", "sherpa-onnx:DIR"),
+    ],
 )
 def test_an_engine_that_cannot_be_is_a_mistake(choice: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):
