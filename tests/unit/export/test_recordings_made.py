@@ -109,7 +109,7 @@ def test_a_recorder_writes_what_the_text_format_says() -> None:
     items = recorder.items()
     hops = [item for item in items if not isinstance(item, str)]
     texts = [item if isinstance(item, str) else len(item) for item in items]
-    assert texts == ["Recording a.wav:\n", "[0.0]", 3, "[0.0-1.4 dog]\n", "[5.0]", 1]
+    assert texts == ["Recording a.wav:\n", "[0.0]", 3, "[0.0-1.4 dog L9]\n", "[5.0]", 1]
     assert np.concatenate(hops)[:, 0].tolist() == [1.0, 2.0, 3.0, 4.0]
     assert all(hop.dtype == np.float16 for hop in hops)
     recorder.reset()
