@@ -106,7 +106,8 @@ class Ears:
         self._source: Source | None = None
         self._ongoing: tuple[Sound, ...] = ()
         self._pipeline: Pipeline | None = None
-        """Of the stream under way, or the last one."""
+        """Of the stream under way. It knows these ears: kept for longer, so would their models be."""
+        self._heard_s: float | None = None  # of the stream before that
         self._closed = threading.Event()
         self._mind: Mind | None = None
         self._recent: RecentAudio | None = None  # for a language model that hears it itself
@@ -270,7 +271,7 @@ class Ears:
                 choices=choices,
                 think=think,
                 ongoing=self._ongoing,
-                now_s=self._pipeline.heard_s if self._pipeline else None,
+                now_s=self._now_s(),
                 on_text=on_text,
                 cancelled=lambda: mind.is_closing() or given_up.is_set() or cancelled(),
                 remember=remember,
@@ -333,6 +334,11 @@ class Ears:
         if isinstance(source, Teller):
             source.tell(event)
 
+    def _now_s(self) -> float | None:
+        """How long the stream has been heard; None before the first."""
+        pipeline = self._pipeline
+        return self._heard_s if pipeline is None else pipeline.heard_s
+
     def _require_mind(self) -> Mind:
         if self._mind is None:
             raise UsageError(
@@ -374,6 +380,7 @@ class Ears:
         """Events of a source, which is closed at the end; one that ``waits`` loses nothing."""
         transcription: Transcription | None = None
         hearing: Hearing | None = None
+        pipeline: Pipeline | None = None
 
         def stop() -> None:
             source.close()
@@ -406,6 +413,11 @@ class Ears:
         finally:
             atexit.unregister(stop)
             stop()
+            self._let_go(pipeline)
+
+    def _let_go(self, pipeline: Pipeline | None) -> None:
+        if pipeline is not None and pipeline is self._pipeline:
+            self._heard_s, self._pipeline = pipeline.heard_s, None
 
     def _heard(self, pipeline: Pipeline, source: Source, *, waits: bool) -> Iterator[Event]:
         """On the hearing thread: events, which also go into the scene; each fault once."""

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from itertools import islice, permutations
 from pathlib import Path
@@ -390,3 +391,18 @@ def test_a_wrong_phrase_or_source_is_told_by_the_call(hearing: runtime.Ears) -> 
         hearing.listen(HOME, watch=["flurble"])
     with pytest.raises(EdgeAlmError, match="no such file"):
         hearing.listen("no.wav")
+
+
+def test_ears_that_are_let_go_are_gone() -> None:
+    """Without waiting for the garbage collector: 60 MB of models and their threads."""
+    gc.collect()
+    gc.disable()
+    try:
+        ears = edge_alm.load(llm=False)
+        assert list(ears.listen(str(DATA / "glass.flac")))
+        gone = weakref.ref(ears)
+        ears.close()
+        del ears
+        assert gone() is None
+    finally:
+        gc.enable()
