@@ -106,7 +106,7 @@ class Ears:
         self._source: Source | None = None
         self._ongoing: tuple[Sound, ...] = ()
         self._pipeline: Pipeline | None = None
-        """Of the stream under way. It knows these ears: kept for longer, so would their models be."""
+        """Of the stream under way. It knows these ears: kept for longer, it would keep them."""
         self._heard_s: float | None = None  # of the stream before that
         self._closed = threading.Event()
         self._mind: Mind | None = None
