@@ -33,6 +33,7 @@ DATA = ROOT / "tests" / "data"
 INSTALLED = ROOT / "build" / "ros" / "install" / "edge_alm_ros"
 EXECUTABLES = INSTALLED / "lib" / "edge_alm_ros"
 EXAMPLES = ROOT / "ros_nodes" / "examples"
+SETTLE_S = 0.15
 PATIENCE_S = float(os.environ.get("EDGE_ALM_PATIENCE_S", "60"))
 """For a machine that is busy with other things."""
 CHUNK_S = 0.02
@@ -140,6 +141,7 @@ class Probe:
         self.speech: list[str] = []
         self.listening: list[bool] = []
         self.diagnostics: list[dict[str, str]] = []
+        self._clients: dict[str, Any] = {}
         self._name = f"{namespace}/audio_reasoner"
         self.hear(AudioEvent, "audio_reasoner/events", self.events.append, 1000)
         self.hear(String, "audio_reasoner/speech", lambda m: self.speech.append(m.data), 100)
@@ -186,12 +188,14 @@ class Probe:
         return future.result()
 
     def call(self, kind: Any, name: str, request: Any) -> Any:
-        client = self.node.create_client(kind, name)
-        try:
+        client = self._clients.get(name)
+        if client is None:
+            client = self._clients[name] = self.node.create_client(kind, name)
             self.until(client.service_is_ready, name)
-            return self.result(client.call_async(request))
-        finally:
-            self.node.destroy_client(client)
+            # A server that has not found our side yet throws its reply away.
+            self.spin(SETTLE_S)
+        self.until(client.service_is_ready, name)
+        return self.result(client.call_async(request))
 
     # The reasoner
 
