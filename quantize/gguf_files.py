@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edge_alm.errors import EdgeAlmError, RefusedError
+from edge_alm.errors import EdgeAlmError
 from edge_alm.models.adapter_file import check_adapter
 from edge_alm.models.bundle import Bundle, load_bundle
 from edge_alm.models.gguf_file import check_gguf
@@ -63,15 +63,7 @@ def run(args: argparse.Namespace) -> None:
         float_row, row = workshop.compare([(args.to, part, notes)])
         title = f"{args.model.stem} to {args.to}"
         report = Report(title, machine(), args.command_line, (float_row, row))
-        report.write(args.out.with_name(args.out.name + ".report"))
-        print(report.to_table())
-        if row.verdict is not None and not row.verdict.keep:
-            raise RefusedError(
-                str(args.out),
-                expected="a model worth keeping",
-                got="; ".join(row.verdict.reasons),
-                hint="the report beside it says more",
-            )
+        report.settle(args.out)
 
 
 class Workshop:

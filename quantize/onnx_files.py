@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_alm.errors import EdgeAlmError, ModelMissingError, RefusedError, UsageError
+from edge_alm.errors import EdgeAlmError, ModelMissingError, UsageError
 from edge_alm.hearing.onnx import open_session
 from edge_alm.models import store
 from edge_alm.models.bundle import load_bundle
@@ -101,15 +101,7 @@ def run(args: argparse.Namespace) -> None:
         report = Report(
             f"{source.name} to {args.to}", machine(), args.command_line, (float_row, row)
         )
-        report.write(args.out.with_name(args.out.name + ".report"))
-        print(report.to_table())
-        if row.verdict is not None and not row.verdict.keep:
-            raise RefusedError(
-                str(args.out),
-                expected="a model worth keeping",
-                got="; ".join(row.verdict.reasons),
-                hint="the report beside it says more",
-            )
+        report.settle(args.out)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edge_alm.errors import UsageError
+from edge_alm.errors import RefusedError, UsageError
 from quantize.verdict import Figures, Verdict
 
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _EDGE = 640, 400, 64, 48, 24
@@ -96,6 +96,24 @@ class Report:
                 ) from error
             paths.append(path)
         return paths
+
+    def settle(self, out: Path) -> None:
+        """Print the table, write the report beside ``out``, and carry out the last row's verdict.
+
+        Raises:
+            RefusedError: it is not worth keeping.
+            UsageError: the disk refuses.
+        """
+        self.write(out.with_name(out.name + ".report"))
+        print(self.to_table())
+        verdict = self.rows[-1].verdict
+        if verdict is not None and not verdict.keep:
+            raise RefusedError(
+                str(out),
+                expected="a model worth keeping",
+                got="; ".join(verdict.reasons),
+                hint="the report beside it says more",
+            )
 
 
 def _share(value: float | None, n: int = 0) -> str:

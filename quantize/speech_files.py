@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_alm.errors import RefusedError, UsageError
+from edge_alm.errors import UsageError
 from edge_alm.hearing.engines import open_whisper
 from edge_alm.hearing.onnx import open_session
 from edge_alm.hearing.whisper import WhisperTranscriber
@@ -55,15 +55,7 @@ def run(args: argparse.Namespace, manifest: Manifest, machine: str, packages: An
         row = Row(args.to, after, judge(before, after, Bounds()))
         title = f"{manifest.name} to {args.to}"
         report = Report(title, machine, args.command_line, (Row("float", before), row))
-        report.write(args.out.with_name(args.out.name + ".report"))
-        print(report.to_table())
-        if row.verdict is not None and not row.verdict.keep:
-            raise RefusedError(
-                str(args.out),
-                expected="a model worth keeping",
-                got="; ".join(row.verdict.reasons),
-                hint="the report beside it says more",
-            )
+        report.settle(args.out)
 
 
 def word_errors(expected: Sequence[str], got: Sequence[str]) -> int:

@@ -80,16 +80,7 @@ def run(args: argparse.Namespace) -> None:
             args.command_line,
             measure(floats, part, patches, recordings, workshop.class_map, left_out),
         )
-        report.write(args.out.with_name(args.out.name + ".report"))
-        print(report.to_table())
-        verdict = report.rows[1].verdict
-        if verdict is not None and not verdict.keep:
-            raise RefusedError(
-                str(args.out),
-                expected="a model worth keeping",
-                got="; ".join(verdict.reasons),
-                hint="the report beside it says more",
-            )
+        report.settle(args.out)
 
 
 def convert(model: Path, example: NDArray[np.float32], target: Path) -> None:
