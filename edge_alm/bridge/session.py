@@ -102,9 +102,9 @@ class HostSession:
         stream = self.stream
         if (
             stream is not None
-            and Capability.TWO_WAY in stream.hello.capabilities
-            and not stream.is_over
             and now_s >= self._next_sync_s
+            and not stream.is_over
+            and Capability.TWO_WAY in stream.hello.capabilities
         ):
             self._syncs += 1
             self._next_sync_s = now_s + (QUICK_SYNC_S if self._syncs < QUICK_SYNCS else SYNC_S)

@@ -15,7 +15,7 @@ from edge_alm.bridge.conceal import CONTEXT_S, Concealer
 from edge_alm.bridge.frame import ProtocolError, WireFrame
 from edge_alm.bridge.ledger import Gap, Ledger
 from edge_alm.bridge.messages import Hello, Stats
-from edge_alm.bridge.numbers import Flag, FrameType, Status
+from edge_alm.bridge.numbers import FrameType, Status
 from edge_alm.types import Fault, Samples
 
 MAX_CONCEALED_S = 0.5
@@ -111,7 +111,7 @@ class DeviceStream:
         fill = self._codec_fill(gap)
         heard = self._read(frame)
         parts = self._account(gap, frame, fill, heard)
-        is_muted, was_muted = bool(frame.flags & Flag.MUTED), self.is_muted
+        is_muted, was_muted = frame.is_muted, self.is_muted
         self.is_muted, self._sequence = is_muted, frame.sequence + 1
         if is_muted and not was_muted:
             parts.append(
@@ -174,6 +174,6 @@ class DeviceStream:
             # What was made up is no ground for making up more.
             self._recent.clear()
         if gap.withheld:
-            parts.append(Withheld(gap.withheld, self.is_muted or bool(frame.flags & Flag.MUTED)))
+            parts.append(Withheld(gap.withheld, self.is_muted or frame.is_muted))
             self._recent.clear()
         return parts
