@@ -6,9 +6,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import chain, repeat
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -18,9 +18,10 @@ from edge_alm.bridge.capture import read_capture, read_delay_s
 from edge_alm.bridge.links import Link, LinkLostError
 from edge_alm.bridge.messages import NO_WISH
 from edge_alm.bridge.numbers import EventCode, Wish
+from edge_alm.bridge.reading import READING, Bell
 from edge_alm.bridge.session import HostSession
 from edge_alm.bridge.stream import Begins, Heard, Missing, Part, Withheld
-from edge_alm.errors import DeviceError, EdgeAlmError
+from edge_alm.errors import DeviceError
 from edge_alm.types import (
     SAMPLE_RATE_HZ,
     Answer,
@@ -107,7 +108,7 @@ class DeviceParser:
 
 
 class PacketQueue:
-    """Between a link's thread and the reader. What does not fit becomes a ``Lost``."""
+    """Between the links' thread and the reader. What does not fit becomes a ``Lost``."""
 
     def __init__(self, capacity_samples: int) -> None:
         self._capacity = capacity_samples
@@ -116,8 +117,8 @@ class PacketQueue:
         self._dropping: int | None = None
         self._ended = False
         self._lock = threading.Lock()
-        # A condition makes a lock for every wait, in Python: a third of what a packet cost.
-        self._wakes: SimpleQueue[None] = SimpleQueue()
+        self._bell = Bell()
+        self._is_new = False
 
     @property
     def waiting_s(self) -> float:
@@ -125,11 +126,11 @@ class PacketQueue:
         return self._waiting / SAMPLE_RATE_HZ
 
     def put(self, packet: Packet) -> None:
-        """Never waits."""
+        """Never waits. :meth:`pass_on` tells the reader."""
         with self._lock:
-            was_empty = not self._packets
             if self._ended:
                 return
+            self._is_new = True
             last = self._packets[-1] if self._packets else None
             if not isinstance(packet, Frame):
                 self._packets.append(packet)
@@ -141,8 +142,12 @@ class PacketQueue:
             else:
                 self._packets.append(packet)
                 self._waiting += len(packet.samples)
-        if was_empty:
-            self._wakes.put(None)
+
+    def pass_on(self) -> None:
+        """Wake the reader where there is something new."""
+        if self._is_new:
+            self._is_new = False
+            self._bell.ring()
 
     def _drop(self, frame: Frame, last: Packet | None) -> None:
         if isinstance(last, Lost) and last.reason == TOO_SLOW:
@@ -156,7 +161,7 @@ class PacketQueue:
             self._ended = True
             if drop:
                 self._packets.clear()
-        self._wakes.put(None)
+        self._bell.ring()
 
     def __iter__(self) -> Iterator[Packet]:
         while True:
@@ -167,7 +172,7 @@ class PacketQueue:
                 if packet is None and self._ended:
                     return
             if packet is None:
-                self._wakes.get()
+                self._bell.wait()
             else:
                 yield packet
 
@@ -183,7 +188,7 @@ class Device:
         link: to the device; closed with the source.
         wishes: what the device is asked for.
         queue_s: seconds of audio that may wait for the reader.
-        on_frame: called on the link's thread with all that the link gives, and when it came.
+        on_frame: called on the links' thread with all that the link gives, and when it came.
 
     Raises:
         DeviceError: the link cannot be opened.
@@ -200,7 +205,7 @@ class Device:
         on_frame: Callable[[bytes, float], None] | None = None,
     ) -> None:
         self.name = link.name
-        self._link = link
+        self.link = link
         self._on_frame = on_frame
         self.session = HostSession(link.delay_s, wishes)
         self._parser = DeviceParser()
@@ -208,15 +213,17 @@ class Device:
         self._lock = threading.Lock()  # the session, and writing
         self._closed = threading.Event()
         self._started_unix: float | None = None
-        self._error: EdgeAlmError | None = None
+        self._error: Exception | None = None
+        self._heard_s = clock_s()
+        self._is_silent = False
+        self._opener: threading.Thread | None = None
         self.reconnects = 0
         try:
             link.open()
         except BaseException:
             link.close()
             raise
-        self._thread = threading.Thread(target=self._run, name="device", daemon=True)
-        self._thread.start()
+        READING.add(self)
 
     @property
     def started_unix(self) -> float | None:
@@ -240,10 +247,12 @@ class Device:
         """See :class:`~edge_alm.types.Source`."""
         self._closed.set()
         self._queue.end(drop=True)
-        if threading.current_thread() is not self._thread:
-            self._thread.join(1.0)
+        READING.remove(self)
+        opener = self._opener
+        if opener is not None and opener is not threading.current_thread():
+            opener.join(1.0)
         with self._lock:
-            self._link.close()
+            self.link.close()
 
     def tell(self, event: Event) -> None:
         """Send an event down to the device, where it is one for a display or a motor."""
@@ -275,7 +284,7 @@ class Device:
                 "duplicates": session.duplicates,
                 "late": session.late,
                 "reconnects": self.reconnects,
-                **self._link.counts(),
+                **self.link.counts(),
             }
             if stream is None:
                 return found
@@ -304,56 +313,54 @@ class Device:
                 }
             return found
 
-    # The link's thread
+    # The links' thread
 
-    def _run(self) -> None:
-        try:
-            while not self._closed.is_set():
-                try:
-                    self._listen()
-                    return
-                except LinkLostError as error:
-                    self._queue.put(self._lost_fault(error.got))
-                    self._reopen()
-        except EdgeAlmError as error:  # of who is called with every frame
+    def take(self, frames: list[bytes]) -> float | None:
+        """See :class:`~edge_alm.bridge.reading.Listener`."""
+        now_s = clock_s()
+        with self._lock:
+            if self._closed.is_set():
+                return None
+            known, parts = self.session.frames, list[Part]()
+            for frame in frames:
+                if self._on_frame is not None:
+                    self._on_frame(frame, now_s)
+                parts += self.session.receive(frame, now_s)
+            parts += self.session.advance(now_s)
+            self._take_parts(parts, now_s)
+            self._send()  # last: it may raise, and what came is not lost with the link
+            stream = self.session.stream
+            if stream is not None and stream.is_over:
+                # The link stays open until the source is closed: a device that has said BYE is
+                # still told what is made of its last words.
+                for packet in self._parser.finish():
+                    self._queue.put(packet)
+                self._queue.end()
+                return None
+        if self.session.frames > known:
+            self._heard_s, self._is_silent = now_s, False
+        elif not self._is_silent and now_s - self._heard_s > SILENT_S:
+            self._is_silent = True
+            self._queue.put(self._lost_fault("silence") if stream else self._nobody())
+        next_s = self.session.next_s()
+        return now_s + _POLL_S if next_s is None else min(now_s + _POLL_S, next_s)
+
+    def pass_on(self) -> None:
+        """See :class:`~edge_alm.bridge.reading.Listener`."""
+        self._queue.pass_on()
+
+    def lose(self, error: Exception) -> None:
+        """See :class:`~edge_alm.bridge.reading.Listener`."""
+        if not isinstance(error, LinkLostError):  # of who is called with every frame
             self._error = error
-        finally:
-            # The link stays open until the source is closed: a device that has said BYE is still
-            # told what is made of its last words.
             self._queue.end()
+        elif not self._closed.is_set():
+            self._queue.put(self._lost_fault(error.got))
+            # On a thread of its own: some links take seconds to open.
+            self._opener = threading.Thread(target=self._reopen, name="reopening", daemon=True)
+            self._opener.start()
 
-    def _listen(self) -> None:
-        """Until the source is closed or the device has said BYE."""
-        heard_s = clock_s()
-        is_silent = False
-        while not self._closed.is_set():
-            next_s = self.session.next_s()
-            now_s = clock_s()
-            wait_s = _POLL_S if next_s is None else min(_POLL_S, next_s - now_s)
-            frames = self._link.read(wait_s)
-            now_s = clock_s()
-            with self._lock:
-                known = self.session.frames
-                parts = []
-                for frame in frames:
-                    if self._on_frame is not None:
-                        self._on_frame(frame, now_s)
-                    parts += self.session.receive(frame, now_s)
-                parts += self.session.advance(now_s)
-                self._send()
-                self._take(parts, now_s)
-                stream = self.session.stream
-                if stream is not None and stream.is_over:
-                    for packet in self._parser.finish():
-                        self._queue.put(packet)
-                    return
-            if self.session.frames > known:
-                heard_s, is_silent = now_s, False
-            elif not is_silent and now_s - heard_s > SILENT_S:
-                is_silent = True
-                self._queue.put(self._lost_fault("silence") if stream else self._nobody())
-
-    def _take(self, parts: list[Part], now_s: float) -> None:
+    def _take_parts(self, parts: list[Part], now_s: float) -> None:
         for part in parts:
             for packet in self._parser.push(part, now_s):
                 self._queue.put(packet)
@@ -368,23 +375,28 @@ class Device:
 
     def _send(self) -> None:
         for frame in self.session.take_outbox():
-            self._link.write(frame)
+            self.link.write(frame)
 
     def _reopen(self) -> None:
         with self._lock:
-            self._take(self.session.finish(), clock_s())
-        for wait_s in chain(RETRY_S, repeat(RETRY_S[-1])):
-            if self._closed.wait(wait_s):
-                return
-            try:
-                self._link.open()
-            except DeviceError:
-                continue
-            self.reconnects += 1
+            self._take_parts(self.session.finish(), clock_s())
+        self.pass_on()
+        try:
+            for wait_s in chain(RETRY_S, repeat(RETRY_S[-1])):
+                if self._closed.wait(wait_s):
+                    return
+                with suppress(DeviceError):
+                    self.link.open()
+                    break
+        except Exception as error:
+            self.lose(error)
             return
+        self.reconnects += 1
+        self._heard_s, self._is_silent = clock_s(), False
+        READING.add(self)
 
     def _nobody(self) -> Fault:
-        counts = {**self.session.refused, **self._link.counts()}
+        counts = {**self.session.refused, **self.link.counts()}
         told = ", ".join(f"{n} {reason}" for reason, n in counts.items() if n)
         return Fault(
             "no-device",

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import queue
 import re
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -18,6 +17,7 @@ from edge_alm.bridge import omi
 from edge_alm.bridge.fragments import LEAST_VALUE_BYTES, Joiner, Splitter
 from edge_alm.bridge.links import LinkLostError
 from edge_alm.bridge.numbers import DOWN_UUID, SERVICE_UUID, UP_UUID
+from edge_alm.bridge.reading import Bell
 from edge_alm.errors import DeviceError, UsageError, missing_extra
 
 CONNECT_S = 10.0
@@ -52,6 +52,8 @@ class BleLink:
 
     delay_s = 0.0
     """The link layer repeats what is lost, in order; what is missing will not come."""
+    gather_s = 0.0
+    is_behind = False
 
     def __init__(self, address: str, *, backend: type[Any] | None = None) -> None:
         if not _ADDRESS.fullmatch(address.upper()):
@@ -95,12 +97,17 @@ class BleLink:
             raise
         self._connection = connection
 
-    def read(self, timeout_s: float) -> list[bytes]:
+    def fileno(self) -> int:
+        """See :class:`~edge_alm.bridge.links.Link`."""
+        connection = self._connection
+        return -1 if connection is None else connection.came.fileno()
+
+    def read(self) -> list[bytes]:
         """See :class:`~edge_alm.bridge.links.Link`."""
         connection = self._connection
         if connection is None:
             raise LinkLostError(self.name, expected=_GONE, got="a closed link")
-        return connection.take(max(0.0, timeout_s))
+        return connection.take()
 
     def write(self, frame: bytes) -> None:
         """See :class:`~edge_alm.bridge.links.Link`."""
@@ -176,6 +183,29 @@ class _LoopThread:
             self._loop.close()
 
 
+class _Came:
+    """What has come, from the event loop's thread to the one that reads."""
+
+    def __init__(self) -> None:
+        self._items: deque[bytes | LinkLostError] = deque()
+        self._bell = Bell()
+
+    def fileno(self) -> int:
+        """To be polled."""
+        return self._bell.fileno()
+
+    def put(self, item: bytes | LinkLostError) -> None:
+        """Never waits."""
+        self._items.append(item)
+        self._bell.ring()
+
+    def take(self) -> list[bytes | LinkLostError]:
+        """All there is."""
+        if self._items:
+            self._bell.wait()
+        return [self._items.popleft() for _ in range(len(self._items))]
+
+
 class _Connection:
     """One connection, from its opening to its loss. All but ``take`` and ``accepts`` is called on
     the loop's thread.
@@ -191,7 +221,7 @@ class _Connection:
         self._new_client = new_client
         self._client: Any = None
         self._counts = counts
-        self._came: queue.SimpleQueue[bytes | LinkLostError] = queue.SimpleQueue()
+        self.came = _Came()
         self._lost: LinkLostError | None = None
         self._heard_s = 0.0
         self._tasks: list[asyncio.Task[None]] = []
@@ -199,23 +229,19 @@ class _Connection:
         self._outgoing: asyncio.Queue[bytes] = asyncio.Queue()
         self._pending_bytes = 0
 
-    def take(self, timeout_s: float) -> list[bytes]:
-        """What came; waits for the first of it.
+    def take(self) -> list[bytes]:
+        """What came.
 
         Raises:
             LinkLostError: the connection is gone.
         """
         if self._lost is not None:
             raise self._lost
-        frames: list[bytes] = []
-        with suppress(queue.Empty):
-            item = self._came.get(timeout=timeout_s)
-            while isinstance(item, bytes):
-                frames.append(item)
-                item = self._came.get_nowait()
-            self._lost = item
-            if not frames:
-                raise item
+        items = self.came.take()
+        frames = [item for item in items if isinstance(item, bytes)]
+        self._lost = next((item for item in items if not isinstance(item, bytes)), None)
+        if self._lost is not None and not frames:
+            raise self._lost
         return frames
 
     def accepts(self, frame: bytes) -> bool:
@@ -289,7 +315,7 @@ class _Connection:
             frame = joiner.push(bytes(value))
             self._counts["bad_fragments"] += joiner.bad - bad
             if frame is not None:
-                self._came.put(frame)
+                self.came.put(frame)
 
         await self._start(UP_UUID, on_value)
         self._down = down
@@ -314,13 +340,13 @@ class _Connection:
             self._heard_s = time.monotonic()
             frame = stream.push(bytes(value))
             if frame is not None:
-                self._came.put(frame)
+                self.came.put(frame)
 
         async def probe() -> None:
             await self._client.read_gatt_char(omi.CODEC)
-            self._came.put(stream.alive())
+            self.came.put(stream.alive())
 
-        self._came.put(stream.begin())
+        self.came.put(stream.begin())
         await self._start(omi.AUDIO, on_value)
         self._tasks.append(asyncio.create_task(self._watch(probe)))
 
@@ -362,7 +388,7 @@ class _Connection:
 
     def _lose(self, got: str) -> None:
         self._down = None
-        self._came.put(LinkLostError(self._name, expected=_GONE, got=got))
+        self.came.put(LinkLostError(self._name, expected=_GONE, got=got))
 
     def _not_opened(self, error: Exception) -> DeviceError:
         from bleak.exc import BleakBluetoothNotAvailableError, BleakDeviceNotFoundError

@@ -14,12 +14,26 @@ class LinkLostError(EdgeAlmError):
 
 
 class Link(Protocol):
-    """One way to a device. ``read`` is called by one thread, ``write`` by any under a lock."""
+    """One way to a device. ``read`` is called by one thread, ``write`` by any under a lock.
+
+    Nothing waits but ``open`` and ``close``.
+    """
 
     name: str
     """As a person writes it: ``serial:/dev/ttyACM0``."""
     delay_s: float
     """Of the jitter buffer that it needs."""
+    gather_s: float
+    """As much time as what comes is given to become more, before it is read."""
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether something still has to be written, which :meth:`read` does."""
+        ...
+
+    def fileno(self) -> int:
+        """What can be polled for something to read; -1 where the link is closed."""
+        ...
 
     def open(self) -> None:
         """Open it, also again after it was lost.
@@ -29,8 +43,8 @@ class Link(Protocol):
         """
         ...
 
-    def read(self, timeout_s: float) -> list[bytes]:
-        """What came and may be frames; none where nothing came in time.
+    def read(self) -> list[bytes]:
+        """What came and may be frames; not always all of it.
 
         Raises:
             LinkLostError: the other end has gone.
@@ -38,7 +52,7 @@ class Link(Protocol):
         ...
 
     def write(self, frame: bytes) -> None:
-        """Send a packed frame; never waits. One that has no room is dropped and counted.
+        """Send a packed frame. One that has no room is dropped and counted.
 
         Raises:
             LinkLostError: the other end has gone.

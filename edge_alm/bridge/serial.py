@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import os
-import select
 import socket
 import termios
-import time
+import threading
 import tty
 from contextlib import suppress
 from pathlib import Path
@@ -19,8 +18,6 @@ from edge_alm.errors import DeviceError, UsageError
 BAUD = 921_600
 """PCM16 at 16 kHz needs 370,000; USB CDC takes no notice."""
 READ_BYTES = 65_536
-GATHER_S = 0.002
-"""Bytes come a few at a time (USB: 64, an emulator's UART: one) and cost less together."""
 PENDING_BYTES = 16_384
 """As much may wait to be sent; a device that does not read loses what is told it."""
 
@@ -37,6 +34,8 @@ class SerialLink:
 
     delay_s = 0.0
     """Bytes do not overtake each other: what is missing will not come."""
+    gather_s = 0.002
+    """Bytes come a few at a time (USB: 64, an emulator's UART: one) and cost less together."""
 
     def __init__(self, address: str) -> None:
         path, at, baud = address.rpartition("@")
@@ -54,6 +53,7 @@ class SerialLink:
         self._socket: socket.socket | None = None
         self._deframer = Deframer()
         self._pending = bytearray()
+        self._writing = threading.Lock()  # who reads writes too what had to wait
         self._dropped = 0
 
     def open(self) -> None:
@@ -95,23 +95,28 @@ class SerialLink:
             raise
         return fd
 
-    def read(self, timeout_s: float) -> list[bytes]:
+    @property
+    def is_behind(self) -> bool:
+        """See :class:`~edge_alm.bridge.links.Link`."""
+        return bool(self._pending)
+
+    def fileno(self) -> int:
+        """See :class:`~edge_alm.bridge.links.Link`."""
+        return self._fd
+
+    def read(self) -> list[bytes]:
         """See :class:`~edge_alm.bridge.links.Link`."""
         fd = self._fd
         if fd < 0:
             raise self._lost("closed")
         try:
-            wanting = [fd] if self._pending else []
-            readable, writable, _ = select.select([fd], wanting, [], max(0.0, timeout_s))
-            if writable:
-                self._flush()
-            if not readable:
-                return []
-            time.sleep(GATHER_S)
+            if self._pending:
+                with self._writing:
+                    self._flush()
             data = os.read(fd, READ_BYTES)
         except BlockingIOError:
             return []
-        except (OSError, ValueError) as error:  # EIO where USB was pulled or a pty's end closed
+        except OSError as error:  # EIO where USB was pulled or a pty's end closed
             raise self._lost(str(error)) from error
         if not data:
             raise self._lost("end of file")
@@ -120,11 +125,12 @@ class SerialLink:
     def write(self, frame: bytes) -> None:
         """See :class:`~edge_alm.bridge.links.Link`."""
         data = enclose(frame)
-        if self._fd < 0 or len(self._pending) + len(data) > PENDING_BYTES:
-            self._dropped += 1
-            return
-        self._pending += data
-        self._flush()
+        with self._writing:
+            if self._fd < 0 or len(self._pending) + len(data) > PENDING_BYTES:
+                self._dropped += 1
+                return
+            self._pending += data
+            self._flush()
 
     def counts(self) -> dict[str, int]:
         """See :class:`~edge_alm.bridge.links.Link`."""

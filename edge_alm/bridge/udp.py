@@ -15,10 +15,7 @@ from edge_alm.errors import DeviceError, UsageError
 LOOPBACK = "127.0.0.1"
 _SIOCGIFADDR = 0x8915  # Linux: the IPv4 address of an interface
 _AT_ONCE = 64
-"""Datagrams that are taken before what they brought is passed on."""
-_WAITED_S = 0.0005
-"""Nothing lies behind a datagram that was waited for so long."""
-_TIMEVAL = struct.Struct("@ll")
+"""Datagrams that are dropped before others have their turn."""
 
 
 def address_of(interface: str) -> str:
@@ -54,6 +51,8 @@ class UdpLink:
 
     delay_s = 0.06
     """A datagram that is overtaken by one of 60 ms later is late indeed, also over Wi-Fi."""
+    gather_s = 0.0
+    is_behind = False
 
     def __init__(self, address: str, devices: Mapping[int, bytes]) -> None:
         interface, _, port = address.rpartition(":")
@@ -74,7 +73,6 @@ class UdpLink:
         self._interface, self._port = interface, int(port)
         self._seal = HostSeal(devices)
         self._socket: socket.socket | None = None
-        self._timeout_s = 0.0
         self._not_sent = 0
 
     @property
@@ -98,36 +96,34 @@ class UdpLink:
                 hint="end the other program, or take another port",
             ) from error
         self._port = opened.getsockname()[1]
-        self._socket, self._timeout_s = opened, 0.0
+        opened.setblocking(False)
+        self._socket = opened
 
-    def read(self, timeout_s: float) -> list[bytes]:
+    def fileno(self) -> int:
         """See :class:`~edge_alm.bridge.links.Link`."""
+        return -1 if self._socket is None else self._socket.fileno()
+
+    def read(self) -> list[bytes]:
+        """See :class:`~edge_alm.bridge.links.Link`. One frame, and a flood's worth of others:
+        as a rule nothing lies behind a frame, and to find that out costs a system call.
+        """
         opened = self._socket
         if opened is None:
             raise LinkLostError(self.name, expected="an open socket", got="a closed one")
-        frames: list[bytes] = []
-        began_s = time.monotonic()
         try:
-            # One system call a datagram as a rule. Each gives the interpreter away and fights for
-            # it again: with 16 links that was half of what a datagram cost.
-            flags = self._wait_at_most(opened, timeout_s)
             for _ in range(_AT_ONCE):
                 # One byte more than the longest, so that a longer one is seen as too long.
-                datagram, address = opened.recvfrom(MAX_DATAGRAM_BYTES + 1, flags)
-                now_s = time.monotonic()
-                frame, reply = self._seal.receive(datagram, address, now_s)
+                datagram, address = opened.recvfrom(MAX_DATAGRAM_BYTES + 1)
+                frame, reply = self._seal.receive(datagram, address, time.monotonic())
                 if reply is not None:
                     self._put(opened, reply, address)
                 if frame is not None:
-                    frames.append(frame)
-                if now_s - began_s > _WAITED_S:
-                    break
-                flags = socket.MSG_DONTWAIT
+                    return [frame]
         except BlockingIOError:
             pass
-        except (OSError, ValueError) as error:
+        except OSError as error:
             raise LinkLostError(self.name, expected="a network", got=str(error)) from error
-        return frames
+        return []
 
     def write(self, frame: bytes) -> None:
         """See :class:`~edge_alm.bridge.links.Link`."""
@@ -147,17 +143,6 @@ class UdpLink:
         opened, self._socket = self._socket, None
         if opened is not None:
             opened.close()
-
-    def _wait_at_most(self, opened: socket.socket, timeout_s: float) -> int:
-        """Have the kernel end a wait; flags for receiving."""
-        if timeout_s < 1e-6:  # 0 would be for ever
-            return socket.MSG_DONTWAIT
-        if timeout_s != self._timeout_s:
-            whole_s = int(timeout_s)
-            timeval = _TIMEVAL.pack(whole_s, int(1e6 * (timeout_s - whole_s)))
-            opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval)
-            self._timeout_s = timeout_s
-        return 0
 
     def _put(self, opened: socket.socket, datagram: bytes, address: tuple[str, int]) -> None:
         try:

@@ -7,6 +7,7 @@ import socket
 import stat
 import threading
 import time
+import tty
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +20,7 @@ from edge_alm.audio.device import DEVICE_LOST, Device, Replay
 from edge_alm.audio.source import open_link, open_source
 from edge_alm.bridge import pairs
 from edge_alm.bridge.capture import CaptureWriter
+from edge_alm.bridge.frame import Deframer
 from edge_alm.bridge.numbers import FrameType
 from edge_alm.bridge.serial import SerialLink
 from edge_alm.bridge.udp import UdpLink
@@ -372,3 +374,33 @@ def test_a_damaged_capture_is_refused(tmp_path: Path, damage: str) -> None:
     path.write_bytes(b"RIFF" + data if damage == "start" else data[:-1])
     with pytest.raises(SourceError, match="expected a capture of edge-alm bridge record"):
         list(Replay(path).packets())
+
+
+def test_what_had_to_wait_is_written_by_who_reads_while_another_writes() -> None:
+    ours, theirs = os.openpty()
+    tty.setraw(theirs)
+    os.set_blocking(ours, False)
+    link = SerialLink(os.ttyname(theirs))
+    link.open()
+    frames, count, deframer, seen = [bytes([n]) * 900 for n in range(256)], 4_000, Deframer(), 0
+
+    def write() -> None:
+        for n in range(count):
+            link.write(frames[n % 256])
+
+    writer = threading.Thread(target=write, daemon=True)
+    writer.start()
+    while writer.is_alive() or link.is_behind:
+        link.read()
+        with suppress(BlockingIOError):
+            for piece in deframer.push(os.read(ours, 4096)):
+                assert piece in frames
+                seen += 1
+    with suppress(BlockingIOError):
+        while data := os.read(ours, 4096):
+            seen += len(list(deframer.push(data)))
+    assert deframer.bad == 0
+    assert seen + link.counts()["not_sent"] == count
+    link.close()
+    os.close(ours)
+    os.close(theirs)
