@@ -3,17 +3,16 @@
     python -m benchmarks.bridge [--minutes 10] [--seconds 20] [--only NAME]...
 
 Conservation and the sounds that are left are reckoned on a made-up clock, through the protocol as
-it is. Sounds are heard by the runtime in ESC-10's clips one after the other (in the repository's
-recordings where ESC-10 is not there); one is left when a sound of the same label starts within a
-second of it. Times and CPU are of real sockets and pseudo-terminals, the devices in a process of
-their own.
+it is, over a link that takes 5 ms there and back. Sounds are heard by the runtime in scenes
+composed of ESC-10's clips (in the repository's recordings where ESC-10 is not there); one is left
+when a sound of the same label starts within a second of it. Times and CPU are of real sockets and
+pseudo-terminals, the devices in a process of their own.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import csv
 import json
 import multiprocessing
 import os
@@ -25,6 +24,7 @@ import threading
 import time
 import tty
 from collections.abc import Callable, Iterator
+from itertools import cycle
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -35,19 +35,22 @@ from numpy.typing import NDArray
 
 from edge_alm.audio.device import Device, DeviceParser
 from edge_alm.bridge.adpcm import AdpcmEncoder
+from edge_alm.bridge.conceal import CONTEXT_S, Concealer
 from edge_alm.bridge.frame import Deframer, enclose
-from edge_alm.bridge.numbers import FrameType
+from edge_alm.bridge.numbers import Capability, FrameType
 from edge_alm.bridge.seal import DeviceSeal
 from edge_alm.bridge.serial import SerialLink
 from edge_alm.bridge.session import HostSession
 from edge_alm.bridge.udp import UdpLink
-from edge_alm.types import SAMPLE_RATE_HZ, Frame, Lost, Packet, Sound
-from firmware_bridge.board import Board
+from edge_alm.types import SAMPLE_RATE_HZ, Event, Frame, Lost, Packet, Samples, Sound
+from firmware_bridge.board import ALL, Board
 from firmware_bridge.relay import BadLink, Faults
 
 ROOT = Path(__file__).parent.parent
 ESC10 = ROOT.parent / "shared" / "data" / "esc10"
 FRAME_SAMPLES, FRAME_S = 320, 0.02
+STEP_S = 0.005
+"""From one end of a made-up link to the other and back."""
 KEY = bytes(range(32))
 SAME_S = 1.0
 LINKS = {
@@ -61,10 +64,21 @@ LINKS = {
     "all": (Faults(0.1, 3, 0.2, 0.2, 0.1, 0.1), 0.01),
 }
 Codecs = tuple[FrameType, ...]
+Start = tuple[str, float]
+"""Label and seconds."""
 
 
 class LossySource:
-    """Samples as a board sends them over a bad link, on a made-up clock."""
+    """Samples as a board sends them over a link that is bad both ways, on a made-up clock.
+
+    Args:
+        samples: [n] at 16 kHz.
+        faults: of the link.
+        seed: of what it does.
+        drift: by how much the board's clock is fast.
+        codecs: of the board.
+        resends: whether the board sends again what the host asks for.
+    """
 
     live = False
     name = "lossy"
@@ -78,11 +92,13 @@ class LossySource:
         seed: int = 0,
         drift: float = 0.0,
         codecs: Codecs = (FrameType.PCM16,),
+        resends: bool = True,
     ) -> None:
         self._samples, self._drift = samples, drift
-        self._up = BadLink(faults, seed)
+        self._up, self._down = BadLink(faults, seed), BadLink(faults, ~seed % 2**32)
         self._now_s = 0.0
-        self.board = Board(self._send, codecs=codecs)
+        can = ALL if resends else ALL & ~Capability.RESENDS
+        self.board = Board(self._send, codecs=codecs, capabilities=can)
         self.host = HostSession(UdpLink.delay_s)
 
     def _send(self, frame: bytes) -> bool:
@@ -93,20 +109,23 @@ class LossySource:
         parser = DeviceParser()
         at = 0
         while at < len(self._samples):
-            self._now_s += FRAME_S / (1 + self._drift)
             self.board.tick(self._now_s)
             if self.board.is_welcome:
                 self.board.capture(self._samples[at : at + FRAME_SAMPLES], self._now_s)
                 at += FRAME_SAMPLES
-            yield from self._deliver(parser)
-        self._now_s += 60
-        yield from self._deliver(parser)
+            yield from self._wait(FRAME_S, parser)
+        yield from self._wait(1.0, parser)
         self._up = BadLink(Faults(), 0)
         self.board.finish()
         yield from self._deliver(parser)
         for part in self.host.finish():
             yield from parser.push(part, self._now_s)
         yield from parser.finish()
+
+    def _wait(self, seconds: float, parser: DeviceParser) -> Iterator[Packet]:
+        for _ in range(round(seconds / STEP_S)):
+            self._now_s += STEP_S / (1 + self._drift)
+            yield from self._deliver(parser)
 
     def _deliver(self, parser: DeviceParser) -> Iterator[Packet]:
         for frame in self._up.take(self._now_s):
@@ -115,31 +134,43 @@ class LossySource:
         for part in self.host.advance(self._now_s):
             yield from parser.push(part, self._now_s)
         for frame in self.host.take_outbox():
+            self._down.put(frame, self._now_s)
+        for frame in self._down.take(self._now_s):
             self.board.receive(frame, self._now_s)
+
+    @property
+    def lost(self) -> int:
+        """Samples."""
+        return self.host.stream.ledger.lost if self.host.stream else 0
 
     def close(self) -> None:
         pass
 
 
 def read_scenes(minutes: float) -> NDArray[np.int16]:
-    """Recordings one after the other, in a seeded order."""
-    if (ESC10 / "clips.csv").is_file():
-        with (ESC10 / "clips.csv").open(encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        column = next(name for name in rows[0] if rows[0][name].endswith((".ogg", ".wav")))
-        paths = [ESC10 / row[column] for row in rows]
-    else:
-        paths = sorted((ROOT / "tests" / "data").glob("*.flac"))
-    rng = np.random.default_rng(0)
+    """Scenes of one to four of ESC-10's sounds in mild noise, one after the other."""
     wanted, parts, have = int(minutes * 60 * SAMPLE_RATE_HZ), list[NDArray[np.int16]](), 0
-    while have < wanted:
-        for at in rng.permutation(len(paths)):
-            samples = _read_16k(paths[at])
-            parts.append(samples)
-            have += len(samples)
-            if have >= wanted:
-                break
+    for samples in _compose() if (ESC10 / "clips.csv").is_file() else _recorded():
+        parts.append(samples)
+        have += len(samples)
+        if have >= wanted:
+            break
     return np.concatenate(parts)[: wanted // FRAME_SAMPLES * FRAME_SAMPLES]
+
+
+def _compose() -> Iterator[NDArray[np.int16]]:
+    from export.corpus import read_corpus
+    from export.scenes import Recipe, compose
+
+    corpus = read_corpus(ROOT / "build" / "corpus", ESC10)
+    clips = [clip for clip in corpus if clip.corpus == "esc10"]
+    rng = np.random.default_rng(0)
+    while True:
+        yield _to_16_bits(compose(rng, clips, Recipe.clean()).samples)
+
+
+def _recorded() -> Iterator[NDArray[np.int16]]:
+    yield from map(_read_16k, cycle(sorted((ROOT / "tests" / "data").glob("*.flac"))))
 
 
 def _read_16k(path: Path) -> NDArray[np.int16]:
@@ -147,7 +178,11 @@ def _read_16k(path: Path) -> NDArray[np.int16]:
 
     samples, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
     mono = soxr.resample(samples.mean(1), rate_hz, SAMPLE_RATE_HZ)
-    return np.asarray(np.clip(np.round(mono * 32768), -32768, 32767), np.int16)
+    return _to_16_bits(mono)
+
+
+def _to_16_bits(samples: NDArray[np.float32]) -> NDArray[np.int16]:
+    return np.asarray(np.clip(np.round(samples * 32768), -32768, 32767), np.int16)
 
 
 def conservation(minutes: float, seconds: float) -> dict[str, Any]:
@@ -171,39 +206,116 @@ def conservation(minutes: float, seconds: float) -> dict[str, Any]:
 
 
 def kept(minutes: float, seconds: float) -> dict[str, Any]:
-    """Share of the sounds' starts that 10 % loss leaves, three seeds; and what is invented."""
+    """Share of the sounds' starts that 10 % loss leaves, two seeds; and what is invented."""
     from edge_alm.runtime import load
 
     samples = read_scenes(minutes)
     found: dict[str, Any] = {}
     with load(llm=False, transcribe=False) as ears:
 
-        def starts(faults: Faults, seed: int, codecs: Codecs) -> list[tuple[str, float]]:
-            source = LossySource(samples, faults, seed=seed, codecs=codecs)
-            return [
-                (event.label, event.start)
-                for event in ears.listen(source)
-                if isinstance(event, Sound) and event.state == "start"
-            ]
+        def starts(source: LossySource) -> list[Start]:
+            return _starts(ears.listen(source))
 
-        pcm16, adpcm = (FrameType.PCM16,), (FrameType.ADPCM,)
-        whole = starts(Faults(), 0, pcm16)
-        for name, faults, codecs in (
-            ("no_loss_adpcm", Faults(), adpcm),
-            ("loss_1", Faults(loss=0.01), pcm16),
-            ("loss_10", Faults(loss=0.1), pcm16),
-            ("loss_10_adpcm", Faults(loss=0.1), adpcm),
+        adpcm: Codecs = (FrameType.ADPCM,)
+        whole = starts(LossySource(samples, Faults()))
+        whole_adpcm = starts(LossySource(samples, Faults(), codecs=adpcm))
+        found["adpcm_no_loss"] = _kept(whole, [whole_adpcm])
+        for name, loss, options, of in (
+            ("loss_1", 0.01, {}, whole),
+            ("loss_10", 0.1, {}, whole),
+            ("loss_10_adpcm", 0.1, {"codecs": adpcm}, whole_adpcm),
+            ("loss_10_not_resent", 0.1, {"resends": False}, whole),
         ):
-            runs = [starts(faults, seed, codecs) for seed in ((1, 2) if faults.loss else (1,))]
-            shares = [_share(whole, run) for run in runs]
-            found[name] = {
-                "kept": round(float(np.mean(shares)), 3),
-                "invented": round(float(np.mean([1 - _share(run, whole) for run in runs])), 3),
-            }
+            sources = [
+                LossySource(samples, Faults(loss=loss), seed=seed, **options) for seed in (1, 2)
+            ]
+            found[name] = _kept(of, [starts(source) for source in sources])
+            found[name]["lost"] = round(sum(s.lost for s in sources) / 2 / len(samples), 5)
     return {"sounds": len(whole), **found}
 
 
-def _share(of: list[tuple[str, float]], among: list[tuple[str, float]]) -> float:
+def _kept(whole: list[Start], runs: list[list[Start]]) -> dict[str, float]:
+    return {
+        "kept": round(float(np.mean([_share(whole, run) for run in runs])), 3),
+        "invented": round(float(np.mean([1 - _share(run, whole) for run in runs])), 3),
+    }
+
+
+class HoledSource:
+    """Samples with holes, and what stands in for them.
+
+    Args:
+        samples: [n], float, at 16 kHz; n is a multiple of a frame's.
+        is_lost: by frame; the last one is not.
+        concealer: None: silence.
+    """
+
+    live = False
+    name = "holed"
+    started_unix = None
+
+    def __init__(
+        self, samples: Samples, is_lost: NDArray[np.bool_], concealer: Concealer | None
+    ) -> None:
+        self._frames = samples.reshape(-1, FRAME_SAMPLES)
+        self._is_lost, self._concealer = is_lost, concealer
+        self._context = round(CONTEXT_S * SAMPLE_RATE_HZ)
+
+    def packets(self) -> Iterator[Packet]:
+        heard, hole = np.zeros(0, np.float32), 0
+        for number, frame in enumerate(self._frames):
+            if self._is_lost[number]:
+                hole += FRAME_SAMPLES
+                continue
+            if hole:
+                made = np.zeros(hole, np.float32)
+                if self._concealer is not None:
+                    made = self._concealer.fill(heard, frame, hole)
+                start = number * FRAME_SAMPLES - hole
+                yield Lost(hole, start / SAMPLE_RATE_HZ, "holed")
+                yield Frame(start, made, made_up=True)
+                hole = 0
+            heard = np.concatenate((heard, frame))[-self._context :]
+            yield Frame(number * FRAME_SAMPLES, frame)
+
+    def close(self) -> None:
+        pass
+
+
+def concealed(minutes: float, seconds: float) -> dict[str, Any]:
+    """What is left where nothing is sent again, 10 % of frames being lost one by one or in runs of
+    six, of silence and of what is made up.
+    """
+    from edge_alm.runtime import load
+
+    samples = (read_scenes(minutes) / np.float32(32_768)).astype(np.float32)
+    frames = len(samples) // FRAME_SAMPLES
+    rng = np.random.default_rng(0)
+    masks = {"": rng.random(frames) < 0.1, "_runs": np.repeat(rng.random(frames // 6 + 1) < 0.1, 6)}
+    makers: dict[str, Callable[[], Concealer | None]] = {
+        "silence": lambda: None,
+        "as_it_is": Concealer,
+    }
+    found = {}
+    with load(llm=False, transcribe=False) as ears:
+
+        def starts(is_lost: NDArray[np.bool_], concealer: Concealer | None) -> list[Start]:
+            is_lost = is_lost[:frames].copy()
+            is_lost[-1] = False
+            return _starts(ears.listen(HoledSource(samples, is_lost, concealer)))
+
+        whole = starts(np.zeros(frames, bool), None)
+        for runs, mask in masks.items():
+            for name, make in makers.items():
+                found[f"concealed_{name}{runs}"] = _kept(whole, [starts(mask, make())])
+    return found
+
+
+def _starts(events: Iterator[Event]) -> list[Start]:
+    return [(e.label, e.start) for e in events if isinstance(e, Sound) and e.state == "start"]
+
+
+def _share(of: list[Start], among: list[Start]) -> float:
     same = sum(any(a == b and abs(s - t) <= SAME_S for b, t in among) for a, s in of)
     return same / max(1, len(of))
 
@@ -523,7 +635,7 @@ def _tell_over_udp(count: int) -> list[float]:
     return _timed(device, one_more, count)
 
 
-PARTS = {f.__name__: f for f in (conservation, kept, cost, reconnect, downlink)}
+PARTS = {f.__name__: f for f in (conservation, kept, concealed, cost, reconnect, downlink)}
 
 
 def main() -> None:

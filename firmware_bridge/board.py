@@ -19,17 +19,20 @@ from numpy.typing import NDArray
 
 from edge_alm.bridge.adpcm import AdpcmEncoder
 from edge_alm.bridge.frame import Deframer, ProtocolError, WireFrame, enclose, pack, unpack
-from edge_alm.bridge.messages import Hello, Stats, Sync, SyncReply, Told, Welcome
+from edge_alm.bridge.messages import Again, Hello, Stats, Sync, SyncReply, Told, Welcome
 from edge_alm.bridge.numbers import STREAM_STATE_MS, Capability, Flag, FrameType, Wish
 from edge_alm.types import SAMPLE_RATE_HZ
 
 HOST_GONE_S = 10.0
+KEPT_FRAMES = 8
+"""For who asks for them again."""
 ALL = (
     Capability.TWO_WAY
     | Capability.MUTE_SWITCH
     | Capability.SETS_GAIN
     | Capability.SHOWS_CAPTIONS
     | Capability.FEELS_EVENTS
+    | Capability.RESENDS
 )
 
 
@@ -69,6 +72,7 @@ class Board:
         self._captured_s = 0.0
         self._was_welcome = not self._two_way
         self._muted = False
+        self._kept: dict[int, bytes] = {}
         self.is_welcome = False
         self.position = 0
         self.due_since_hello = 0
@@ -129,6 +133,7 @@ class Board:
     def mute(self, muted: bool) -> None:
         """The switch was moved."""
         self._muted = muted
+        self._kept.clear()  # no sample leaves a device that is muted
         self._send(FrameType.MUTE, bytes([muted]))
 
     def finish(self) -> None:
@@ -146,6 +151,10 @@ class Board:
             since_s = now_s - self._captured_s if self._captured_s else 0.0
             position = self.position + int(since_s * self._hello.rate_hz)
             self._send(FrameType.SYNC_REPLY, SyncReply(sync.host_us, position, 0).pack())
+        elif frame.type == FrameType.AGAIN:
+            for sequence in Again.unpack(frame.payload).sequences:
+                if (kept := self._kept.get(sequence)) is not None:
+                    self._send_packed(kept)
         elif frame.type == FrameType.GAIN:
             self.gain_db = int.from_bytes(frame.payload, "little", signed=True)
         elif frame.type in (FrameType.CAPTION, FrameType.EVENT):
@@ -171,8 +180,12 @@ class Board:
         flags = Flag.MUTED if self._muted else 0
         tag = self._hello.session & 0xFFFF
         frame = WireFrame(kind, tag, self._sequence, self._due, self.position, payload, flags=flags)
-        if not self._send_packed(pack(frame)):
+        packed = pack(frame)
+        if not self._send_packed(packed):
             return False
+        if Capability.RESENDS in self._hello.capabilities:
+            self._kept[self._sequence % 2**32] = packed
+            self._kept.pop((self._sequence - KEPT_FRAMES) % 2**32, None)
         self._sequence += 1
         return True
 

@@ -25,7 +25,7 @@ from edge_alm.bridge.frame import (
     pack,
     unpack,
 )
-from edge_alm.bridge.messages import Hello, Stats, Sync, SyncReply, Told, Welcome
+from edge_alm.bridge.messages import Again, Hello, Stats, Sync, SyncReply, Told, Welcome
 from edge_alm.bridge.numbers import (
     CRC_BYTES,
     SEAL_HEAD_BYTES,
@@ -185,6 +185,7 @@ def down_frames() -> list[WireFrame]:
         (FrameType.EVENT, Told(9, 1, 2, "Doorbell").pack()),
         (FrameType.GAIN, b"\x05"),
         (FrameType.CAPTION, Told(9, 0, 2, "turn left").pack()),
+        (FrameType.AGAIN, Again(3, 0x80000002).pack()),
         (FrameType.BYE, b""),
     ]
     tag = SESSION & 0xFFFF

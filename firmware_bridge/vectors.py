@@ -23,7 +23,7 @@ import soundfile
 
 from edge_alm.bridge.adpcm import AdpcmEncoder
 from edge_alm.bridge.frame import WireFrame, cobs_encode, pack
-from edge_alm.bridge.messages import Hello, Stats, Sync, SyncReply, Told, Welcome
+from edge_alm.bridge.messages import Again, Hello, Stats, Sync, SyncReply, Told, Welcome
 from edge_alm.bridge.numbers import Capability, Flag, FrameType, Status, Wish
 from edge_alm.bridge.seal import DeviceSeal, HostSeal
 from edge_alm.hearing.gate import BLOCK_SAMPLES, SoundGate
@@ -60,6 +60,7 @@ def frames() -> list[dict[str, Any]]:
         up(FrameType.MUTE, 5, 9, b"\x01", Flag.MUTED),
         down(FrameType.CAPTION, 3, Told(9, 0, 230, "turn left").pack()),
         down(FrameType.EVENT, 4, Told(9, 1, 128, "Doorbell").pack()),
+        down(FrameType.AGAIN, 5, Again.of([3, 5, 35]).pack()),
         WireFrame(FrameType.OPUS, 0x5678, top, top, 2**64 - 1, b"\xf8\xff\xfe", stream=3),
         WireFrame(FrameType.BYE, 0x5678, 6, 9, 1545, flags=Flag.MUTED),
     ]
@@ -72,7 +73,7 @@ def frames() -> list[dict[str, Any]]:
         (packed[:10] + b"\x80" + packed[11:], Status.BAD_CRC),
         (_with_byte(packed, 0, 2), Status.BAD_VERSION),
         (_with_byte(packed, 3, 15), Status.BAD_TYPE),
-        (_with_byte(packed, 3, 26), Status.BAD_TYPE),
+        (_with_byte(packed, 3, 27), Status.BAD_TYPE),
     ]
     return [
         *({**_fields(frame), "bytes": pack(frame).hex()} for frame in good),

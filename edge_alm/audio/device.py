@@ -283,6 +283,7 @@ class Device:
                 "strangers": session.strangers,
                 "duplicates": session.duplicates,
                 "late": session.late,
+                "recovered": session.recovered,
                 "reconnects": self.reconnects,
                 **self.link.counts(),
             }

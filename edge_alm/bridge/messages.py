@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, TypeAlias
 
@@ -24,6 +25,7 @@ _WELCOME = struct.Struct("<IBBH")
 _STATS = struct.Struct("<IIIIbBH")
 _SYNC = struct.Struct("<Q")
 _SYNC_REPLY = struct.Struct("<QQI")
+_AGAIN = struct.Struct("<II")
 _TEXT = struct.Struct("<QBBH")
 
 
@@ -203,6 +205,43 @@ class SyncReply:
         """
         _need(len(data) == _SYNC_REPLY.size)
         return cls(*_SYNC_REPLY.unpack(data))
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """The host asks for frames that it misses."""
+
+    TYPE: ClassVar[FrameType] = FrameType.AGAIN
+    first: int
+    """Sequence number of the first of them."""
+    more: int = 0
+    """Bit n: the one n + 1 after it, too; 32 bits."""
+
+    @classmethod
+    def of(cls, sequences: Sequence[int]) -> Again:
+        """The message that asks for ``sequences``: ascending, within 33 of each other."""
+        first = sequences[0]
+        return cls(first % 2**32, sum(1 << (n - first - 1) for n in sequences[1:]))
+
+    @property
+    def sequences(self) -> list[int]:
+        """What it asks for."""
+        more = (n + 1 for n in range(32) if self.more >> n & 1)
+        return [self.first, *((self.first + n) % 2**32 for n in more)]
+
+    def pack(self) -> bytes:
+        """The payload."""
+        return _AGAIN.pack(self.first, self.more)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Again:
+        """The message.
+
+        Raises:
+            ProtocolError: BAD_PAYLOAD.
+        """
+        _need(len(data) == _AGAIN.size)
+        return cls(*_AGAIN.unpack(data))
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,8 @@ class FrameType(IntEnum):
     """Host: this was heard."""
     BYE = 25
     """Device: this was all."""
+    AGAIN = 26
+    """Host: send these frames again."""
 
 
 class Datagram(IntEnum):
@@ -114,6 +116,8 @@ class Capability(IntFlag):
     """Heeds CAPTION."""
     FEELS_EVENTS = 32
     """Heeds EVENT."""
+    RESENDS = 64
+    """Keeps its last frames, heeds AGAIN."""
 
 
 class Wish(IntFlag):

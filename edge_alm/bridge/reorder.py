@@ -35,6 +35,13 @@ class ReorderBuffer(Generic[T]):
             return None
         return min(arrived_s for _, arrived_s in self._held.values()) + self._delay_s
 
+    def missing(self, most: int) -> list[int]:
+        """Numbers before what is held that have not come, of the ``most`` that are next."""
+        if self._next is None or not self._held:
+            return []
+        end = min(max(self._held), self._next + most)
+        return [number for number in range(self._next, end) if number not in self._held]
+
     def push(self, sequence: int, item: T, now_s: float) -> list[T]:
         """Take a frame in; those that are ready.
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from edge_alm.bridge.codecs import DECODERS, Decoders, make_decoders
 from edge_alm.bridge.frame import ProtocolError, WireFrame, pack, unpack
-from edge_alm.bridge.messages import NO_WISH, Hello, Sync, SyncReply, Told, Welcome
+from edge_alm.bridge.messages import NO_WISH, Again, Hello, Sync, SyncReply, Told, Welcome
 from edge_alm.bridge.numbers import (
     VERSION,
     Capability,
@@ -29,6 +29,10 @@ QUICK_SYNCS, QUICK_SYNC_S, SYNC_S = 5, 0.2, 2.0
 """The first exchanges of clocks follow each other quickly."""
 ASK_AGAIN_S = 1.0
 """A session that is not known is asked for its HELLO at most so often."""
+RESEND_S = 0.02
+"""A frame that does not come is asked for again so often, until it is given up."""
+MOST_MISSING = 33
+"""As many as one AGAIN can ask for."""
 RETIRED = 8
 """Sessions that are over and must not come to life again by a frame that was held up."""
 
@@ -53,6 +57,8 @@ class HostSession:
         self._sequence = 0
         self._codec: FrameType | None = None
         self._order: ReorderBuffer[WireFrame] = ReorderBuffer(delay_s)
+        self._resends = False
+        self._missing: dict[int, float] = {}  # by sequence: when it is asked for next
         self._syncs = 0
         self._next_sync_s = 0.0
         self._asked_s = float("-inf")
@@ -64,6 +70,8 @@ class HostSession:
         """Others, by the name of the status."""
         self.strangers = 0
         """Good ones of no session that is known, of another stream, or echoes of our own."""
+        self.recovered = 0
+        """Frames that came when they had been asked for again."""
 
     @property
     def duplicates(self) -> int:
@@ -94,6 +102,8 @@ class HostSession:
             self.refused[error.status.name] += 1
             return []
         self.frames += 1
+        if self._missing and frame.sequence in self._missing:
+            self.recovered += 1
         ready = self._order.push(frame.sequence, frame, now_s)
         return parts + self._follow(ready) + self.advance(now_s)
 
@@ -109,11 +119,15 @@ class HostSession:
             self._syncs += 1
             self._next_sync_s = now_s + (QUICK_SYNC_S if self._syncs < QUICK_SYNCS else SYNC_S)
             self._send(FrameType.SYNC, Sync(round(now_s * 1e6)).pack(), stream.tag)
-        return self._follow(self._order.advance(now_s))
+        parts = self._follow(self._order.advance(now_s))
+        if stream is not None and self._resends:
+            self._ask_again(stream, now_s)
+        return parts
 
     def next_s(self) -> float | None:
-        """When :meth:`advance` has something to give; None: not before the next frame."""
-        return self._order.deadline_s
+        """When :meth:`advance` has something to do; None: not before the next frame."""
+        deadline_s = self._order.deadline_s
+        return deadline_s if deadline_s is None else min((deadline_s, *self._missing.values()))
 
     def finish(self) -> list[Part]:
         """What still waits behind holes; nothing more will come."""
@@ -167,6 +181,9 @@ class HostSession:
                 self._retired.append(self.stream.tag)
             self.stream = DeviceStream(hello, frame, decoders)
             self._order = ReorderBuffer(self._delay_s)
+            self._missing = {}
+            # Where frames cannot overtake each other a hole is not waited for, nor filled.
+            self._resends = self._delay_s > 0 and Capability.RESENDS in hello.capabilities
             self._sequence = self._syncs = 0
             self._next_sync_s = 0.0
             parts.append(Begins(hello))
@@ -175,6 +192,18 @@ class HostSession:
             welcome = Welcome(hello.session, self._codec, wishes)
             self._send(FrameType.WELCOME, welcome.pack(), frame.session)
         return parts
+
+    def _ask_again(self, stream: DeviceStream, now_s: float) -> None:
+        """Ask for what is missing, as long as it is waited for."""
+        missing = self._order.missing(MOST_MISSING)
+        if not missing and not self._missing:
+            return
+        due = [n for n in missing if self._missing.get(n % 2**32, now_s) <= now_s]
+        if due:
+            self._send(FrameType.AGAIN, Again.of(due).pack(), stream.tag)
+        asked = dict.fromkeys((n % 2**32 for n in due), now_s + RESEND_S)
+        waits = {n % 2**32: self._missing.get(n % 2**32, now_s) for n in missing}
+        self._missing = waits | asked
 
     def _ask_who(self, frame: WireFrame, now_s: float) -> None:
         """A device that streams to a host that has begun anew is to say HELLO again."""

@@ -91,7 +91,7 @@ class DeviceStream:
         self._decoders = decoders
         self._sequence = first.sequence
         self._context = round(CONTEXT_S * hello.rate_hz)
-        self._concealer = Concealer(hello.rate_hz)
+        self._concealer = Concealer()
         # The last frames heard: one of CONTEXT_S or more, or as many as make it up.
         frames = -(-self._context // max(1, hello.frame_samples))
         self._recent: deque[Samples] = deque(maxlen=min(max(frames, 1), MOST_RECENT))

@@ -29,6 +29,24 @@ static uint64_t captured(const struct ealm_device *device)
     return device->position + device->block_samples;
 }
 
+/* Where a frame is kept for a host that misses it: two bytes of its length, then the frame. */
+static uint8_t *slot(const struct ealm_device *device, uint32_t sequence)
+{
+    const struct ealm_device_config *config = &device->config;
+    size_t slots = config->kept_bytes / EALM_KEPT_BYTES(1, config->frame_bytes);
+    if (!can(device, EALM_CAN_RESENDS) || !slots) {
+        return 0;
+    }
+    return config->kept + EALM_KEPT_BYTES(sequence % slots, config->frame_bytes);
+}
+
+static void forget_kept(struct ealm_device *device)
+{
+    if (device->config.kept_bytes) {
+        memset(device->config.kept, 0, device->config.kept_bytes);
+    }
+}
+
 /* A frame whose payload lies in the packing buffer already. */
 static int32_t send(struct ealm_device *device, uint8_t type, size_t payload_bytes)
 {
@@ -45,6 +63,11 @@ static int32_t send(struct ealm_device *device, uint8_t type, size_t payload_byt
     int32_t bytes = ealm_frame_pack(&frame, config->frame, config->frame_bytes);
     if (bytes < 0) {
         return bytes;
+    }
+    uint8_t *kept = slot(device, device->sequence);
+    if (kept) { /* before it is sent: a board may seal it where it lies */
+        ealm_put(kept, (uint64_t)bytes, 2);
+        memcpy(kept + 2, config->frame, (size_t)bytes);
     }
     int32_t status = ealm_port_send(config->board, config->frame, (size_t)bytes);
     if (status == EALM_OK) {
@@ -148,7 +171,8 @@ int32_t ealm_device_init(struct ealm_device *device, const struct ealm_device_co
         audio > EALM_MAX_PAYLOAD_BYTES) {
         return EALM_BAD_PAYLOAD;
     }
-    if (config->frame_bytes < EALM_HEADER_BYTES + longest + EALM_CRC_BYTES) {
+    if (config->frame_bytes < EALM_HEADER_BYTES + longest + EALM_CRC_BYTES ||
+        (config->kept_bytes && !config->kept)) {
         return EALM_NO_SPACE;
     }
     memset(device, 0, sizeof(*device));
@@ -157,6 +181,7 @@ int32_t ealm_device_init(struct ealm_device *device, const struct ealm_device_co
     device->adpcm.size = sizeof(device->adpcm);
     device->codec = config->codecs & 1U << EALM_TYPE_ADPCM ? EALM_TYPE_ADPCM : EALM_TYPE_PCM16;
     device->battery_percent = 255;
+    forget_kept(device);
     if (!can(device, EALM_CAN_TWO_WAY)) {
         device->was_welcome = 1;
     }
@@ -248,6 +273,34 @@ static int32_t heed_welcome(struct ealm_device *device, const struct ealm_frame 
     return EALM_OK;
 }
 
+static void send_again(struct ealm_device *device, uint32_t sequence)
+{
+    const struct ealm_device_config *config = &device->config;
+    const uint8_t *kept = slot(device, sequence);
+    size_t bytes = kept ? (size_t)ealm_get(kept, 2) : 0;
+    /* The one that is there may be another, or one for which there was no room. */
+    if (bytes && sequence != device->sequence && ealm_get(kept + 2 + 8, 4) == sequence) {
+        memcpy(config->frame, kept + 2, bytes);
+        (void)ealm_port_send(config->board, config->frame, bytes);
+    }
+}
+
+static int32_t heed_again(struct ealm_device *device, const struct ealm_frame *frame)
+{
+    if (frame->payload_bytes != 8) {
+        return EALM_BAD_PAYLOAD;
+    }
+    uint32_t first = (uint32_t)ealm_get(frame->payload, 4);
+    uint32_t more = (uint32_t)ealm_get(frame->payload + 4, 4);
+    send_again(device, first);
+    for (uint32_t n = 0; n < 32; n++) {
+        if (more >> n & 1U) {
+            send_again(device, first + 1 + n);
+        }
+    }
+    return EALM_OK;
+}
+
 static int32_t show(struct ealm_device *device, const struct ealm_frame *frame)
 {
     const uint8_t *in = frame->payload;
@@ -266,6 +319,8 @@ static int32_t heed(struct ealm_device *device, const struct ealm_frame *frame)
         return heed_welcome(device, frame);
     case EALM_TYPE_SYNC:
         return reply_to_sync(device, frame);
+    case EALM_TYPE_AGAIN:
+        return heed_again(device, frame);
     case EALM_TYPE_GAIN:
         if (frame->payload_bytes != 1) {
             return EALM_BAD_PAYLOAD;
@@ -333,6 +388,7 @@ int32_t ealm_device_mute(struct ealm_device *device, int is_muted)
         give_up_block(device);
     }
     device->is_muted = is_muted != 0;
+    forget_kept(device); /* no sample leaves a device that is muted */
     device->config.frame[EALM_HEADER_BYTES] = device->is_muted;
     return send(device, EALM_TYPE_MUTE, 1);
 }

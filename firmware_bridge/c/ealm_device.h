@@ -25,7 +25,12 @@ struct ealm_device_config {
     size_t frame_bytes;
     struct ealm_gate *gate; /* and its block, where EALM_CAN_SOUND_GATE; else 0 */
     int16_t *block;         /* EALM_GATE_BLOCK_SAMPLES */
+    uint8_t *kept;          /* where EALM_CAN_RESENDS: EALM_KEPT_BYTES(n, frame_bytes) for the */
+    size_t kept_bytes;      /* last n frames; else 0 */
 };
+
+/* Memory for the last `frames` frames, each of at most `frame_bytes`, and how long they are. */
+#define EALM_KEPT_BYTES(frames, frame_bytes) ((frames) * (2 + (size_t)(frame_bytes)))
 
 struct ealm_device {
     uint32_t size;

@@ -37,7 +37,7 @@ uint32_t ealm_crc32(uint32_t crc, const uint8_t *data, size_t bytes)
 
 static int is_type(uint8_t type)
 {
-    return type <= EALM_TYPE_OPUS || (type >= EALM_TYPE_HELLO && type <= EALM_TYPE_BYE);
+    return type <= EALM_TYPE_OPUS || (type >= EALM_TYPE_HELLO && type <= EALM_TYPE_AGAIN);
 }
 
 int32_t ealm_frame_pack(const struct ealm_frame *frame, uint8_t *out, size_t out_bytes)

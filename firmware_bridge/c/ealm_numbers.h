@@ -39,6 +39,7 @@ enum ealm_types {
     EALM_TYPE_CAPTION = 23, /* host: show this text */
     EALM_TYPE_EVENT = 24, /* host: this was heard */
     EALM_TYPE_BYE = 25, /* device: this was all */
+    EALM_TYPE_AGAIN = 26, /* host: send these frames again */
 };
 
 /* What a sealed datagram is. */
@@ -63,6 +64,7 @@ enum ealm_capabilities {
     EALM_CAN_SETS_GAIN = 8, /* heeds GAIN */
     EALM_CAN_SHOWS_CAPTIONS = 16, /* heeds CAPTION */
     EALM_CAN_FEELS_EVENTS = 32, /* heeds EVENT */
+    EALM_CAN_RESENDS = 64, /* keeps its last frames, heeds AGAIN */
 };
 
 /* Bits of what a host asks for. */

@@ -112,6 +112,9 @@ class CBoard:
         if status < 0:
             self.refused[Status(status).name] += 1
 
+    def mute(self, muted: bool) -> None:
+        self._c.board_mute(self._board, int(muted))
+
     def finish(self) -> None:
         self._c.board_finish(self._board)
 

@@ -12,7 +12,7 @@ from edge_alm.bridge import omi
 from edge_alm.bridge.adpcm import AdpcmEncoder
 from edge_alm.bridge.fragments import LEAST_VALUE_BYTES, Joiner, Splitter
 from edge_alm.bridge.frame import WireFrame, enclose, pack, unpack
-from edge_alm.bridge.messages import Hello, Welcome
+from edge_alm.bridge.messages import Again, Hello, Welcome
 from edge_alm.bridge.numbers import (
     DOWN_UUID,
     SERVICE_UUID,
@@ -40,6 +40,9 @@ EXAMPLES = {
     "audio": pack(AUDIO),
     "hello": pack(WireFrame(FrameType.HELLO, 0x5678, 0, 0, 0, HELLO.pack())),
     "welcome": pack(WireFrame(FrameType.WELCOME, 0x5678, 0, 0, 0, WELCOME.pack(), flags=Flag.DOWN)),
+    "again": pack(
+        WireFrame(FrameType.AGAIN, 0x5678, 5, 0, 0, Again.of([3, 5, 35]).pack(), flags=Flag.DOWN)
+    ),
     "adpcm": AdpcmEncoder().encode([0, 100, 300, -200, 5]),
     "serial": enclose(pack(AUDIO)),
     "ble": b"".join(Splitter().split(pack(AUDIO), LEAST_VALUE_BYTES)),

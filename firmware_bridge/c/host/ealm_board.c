@@ -6,6 +6,8 @@
 #include "ealm_device.h"
 #include "ealm_seal.h"
 
+#define KEPT_FRAMES 8
+
 struct board_calls {
     int32_t (*send)(const uint8_t *datagram, size_t bytes);
     uint64_t (*now_us)(void);
@@ -22,6 +24,7 @@ struct board {
     struct ealm_seal seal;
     uint8_t key[EALM_KEY_BYTES];
     uint8_t datagram[EALM_SEALED_BYTES(EALM_HEADER_BYTES + 640 + EALM_CRC_BYTES)];
+    uint8_t kept[EALM_KEPT_BYTES(KEPT_FRAMES, EALM_HEADER_BYTES + 640 + EALM_CRC_BYTES)];
 };
 
 int32_t ealm_port_send(void *context, const uint8_t *frame, size_t bytes)
@@ -72,6 +75,7 @@ void board_free(struct board *board);
 int32_t board_receive(struct board *board, const uint8_t *datagram, size_t bytes);
 int32_t board_tick(struct board *board, const uint8_t *random);
 int32_t board_capture(struct board *board, const int16_t *samples, size_t count);
+int32_t board_mute(struct board *board, int is_muted);
 int32_t board_finish(struct board *board);
 int board_is_open(const struct board *board);
 int board_is_welcome(const struct board *board);
@@ -92,13 +96,16 @@ struct board *board_new(const struct board_calls *calls, uint32_t session, uint1
     config.session = session;
     config.rate_hz = 16000;
     config.frame_samples = 320;
-    config.capabilities = EALM_CAN_TWO_WAY | EALM_CAN_SHOWS_CAPTIONS | EALM_CAN_FEELS_EVENTS;
+    config.capabilities = EALM_CAN_TWO_WAY | EALM_CAN_SHOWS_CAPTIONS | EALM_CAN_FEELS_EVENTS |
+                          EALM_CAN_RESENDS;
     config.codecs = codecs;
     config.name = "sealed";
     config.board = board;
     /* Frames are packed where they are sealed: one buffer. */
     config.frame = board->datagram + EALM_SEAL_HEAD_BYTES;
     config.frame_bytes = sizeof(board->datagram) - EALM_SEALED_BYTES(0);
+    config.kept = board->kept;
+    config.kept_bytes = sizeof(board->kept);
     if (ealm_seal_init(&board->seal, device, board->key, board) != EALM_OK ||
         ealm_device_init(&board->device, &config) != EALM_OK) {
         free(board);
@@ -137,6 +144,11 @@ int32_t board_tick(struct board *board, const uint8_t *random)
 int32_t board_capture(struct board *board, const int16_t *samples, size_t count)
 {
     return ealm_device_capture(&board->device, samples, count);
+}
+
+int32_t board_mute(struct board *board, int is_muted)
+{
+    return ealm_device_mute(&board->device, is_muted);
 }
 
 int32_t board_finish(struct board *board)

@@ -5,6 +5,7 @@
 
 static int16_t block[EALM_GATE_BLOCK_SAMPLES];
 static uint8_t packing[EALM_HEADER_BYTES + 640 + EALM_CRC_BYTES];
+static uint8_t kept[EALM_KEPT_BYTES(4, sizeof(packing))];
 static uint8_t line[256];
 static uint8_t joined[256];
 
@@ -98,13 +99,16 @@ void desk_init(struct desk *desk)
     config.session = 0x12345678;
     config.rate_hz = 16000;
     config.frame_samples = 320;
-    config.capabilities = EALM_CAN_TWO_WAY | EALM_CAN_SOUND_GATE | EALM_CAN_SETS_GAIN;
+    config.capabilities = EALM_CAN_TWO_WAY | EALM_CAN_SOUND_GATE | EALM_CAN_SETS_GAIN |
+                          EALM_CAN_RESENDS;
     config.codecs = 1 << EALM_TYPE_PCM16 | 1 << EALM_TYPE_ADPCM;
     config.name = "desk";
     config.frame = packing;
     config.frame_bytes = sizeof(packing);
     config.gate = &desk->gate;
     config.block = block;
+    config.kept = kept;
+    config.kept_bytes = sizeof(kept);
     must(ealm_device_init(&desk->device, &config) == EALM_OK);
     must(ealm_deframer_init(&desk->deframer, line, sizeof(line)) == EALM_OK);
     must(ealm_joiner_init(&desk->joiner, joined, sizeof(joined)) == EALM_OK);

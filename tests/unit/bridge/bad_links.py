@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_alm.bridge.numbers import FrameType
+from edge_alm.bridge.numbers import Capability, FrameType
 from edge_alm.bridge.session import HostSession
 from edge_alm.bridge.stream import Begins, Heard, Missing, Part, Withheld
 from edge_alm.types import Fault
-from firmware_bridge.board import Board
+from firmware_bridge.board import ALL, Board
 from firmware_bridge.relay import BadLink, Faults
 
 STEP_S = 0.02
@@ -71,11 +71,14 @@ class World:
         delay_s: float = 0.06,
         drift: float = 0.0,
         codecs: tuple[FrameType, ...] = (FrameType.PCM16,),
+        capabilities: Capability = ALL,
+        step_s: float = STEP_S,
     ) -> None:
         self.now_s = 100.0
+        self._step_s = step_s
         self.drift = drift
         self.up, self.down = BadLink(faults, seed), BadLink(faults, seed + 1)
-        self.board = Board(self._put, codecs=codecs)
+        self.board = Board(self._put, codecs=codecs, capabilities=capabilities)
         self.host = HostSession(delay_s)
         self.account = Account()
         self.has_room: Callable[[], bool] = lambda: True
@@ -91,12 +94,13 @@ class World:
         self.board.capture(ramp(self.board.position, FRAME_SAMPLES), self.now_s)
 
     def step(self, *, capture: bool = True) -> None:
-        """20 ms by the device's clock."""
-        self.now_s += STEP_S / (1.0 + self.drift)
+        """20 ms by the device's clock, in as many steps of the link as there are in it."""
         self.board.tick(self.now_s)
-        if capture and self.board.is_welcome:
-            self.capture()
-        self.deliver()
+        for at in range(round(STEP_S / self._step_s)):
+            self.now_s += self._step_s / (1.0 + self.drift)
+            if capture and self.board.is_welcome and not at:
+                self.capture()
+            self.deliver()
 
     def deliver(self) -> None:
         for frame in self.up.take(self.now_s):
@@ -113,8 +117,8 @@ class World:
 
     def end(self) -> None:
         """A last word that gets through, after all that is on its way."""
-        self.now_s += 1.0
-        self.deliver()
+        for _ in range(50):
+            self.step(capture=False)
         self.up = BadLink(Faults(), 0)
         self.board.finish()
         self.now_s += 1.0

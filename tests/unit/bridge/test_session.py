@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from bad_links import FRAME_SAMPLES, World
+from bad_links import FRAME_SAMPLES, World, ramp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_alm.bridge.frame import WireFrame, pack, unpack
-from edge_alm.bridge.messages import Hello
+from edge_alm.bridge.messages import NO_WISH, Again, Hello, Welcome
 from edge_alm.bridge.numbers import Capability, EventCode, Flag, FrameType
 from edge_alm.bridge.session import HostSession
 from edge_alm.bridge.stream import ON_THE_WAY, Begins, Heard, Missing
 from edge_alm.types import Fault
-from firmware_bridge.board import Board
+from firmware_bridge.board import ALL, Board
 from firmware_bridge.relay import BadLink, Faults
 
 BAD = Faults(0.1, 3.0, 0.2, 0.05, 0.1, 0.05)
@@ -109,6 +109,7 @@ def test_a_hole_is_waited_for_as_long_as_stated() -> None:
     world = World(delay_s=0.05)
     world.run(1.0)
     held = world.board.position
+    world.down.put = lambda frame, now_s: None  # type: ignore[method-assign]
     world.up.put = lambda frame, now_s: None  # type: ignore[method-assign]
     world.step()
     del world.up.put
@@ -120,6 +121,73 @@ def test_a_hole_is_waited_for_as_long_as_stated() -> None:
     assert waited[:3] == [held] * 3
     assert waited[3] == held + 5 * FRAME_SAMPLES
     assert world.account.lost == FRAME_SAMPLES
+
+
+@pytest.mark.parametrize("loss", [0.05, 0.1, 0.2])
+def test_what_is_lost_is_asked_for_again_and_comes(loss: float) -> None:
+    worlds = []
+    for capabilities in (ALL, ALL & ~Capability.RESENDS):
+        world = World(Faults(loss=loss), capabilities=capabilities, step_s=0.005)
+        world.run(60)
+        world.end()
+        check(world)
+        worlds.append(world)
+    resent, given_up = worlds
+    # Both ways lose: each of three or four attempts fails with 1 - (1 - loss)**2.
+    assert given_up.account.lost > 0.7 * loss * given_up.board.due_since_hello
+    assert resent.account.lost < 0.05 * given_up.account.lost
+    assert resent.host.recovered > 0.9 * loss * 60 / 0.02
+    assert given_up.host.recovered == 0
+
+
+def test_what_was_heard_before_a_mute_is_not_sent_after_it() -> None:
+    sent: list[WireFrame] = []
+
+    def send(data: bytes) -> bool:
+        sent.append(unpack(data))
+        return True
+
+    board = Board(send, codecs=(FrameType.PCM16,))
+    board.tick(0.0)
+    welcome = Welcome(1, FrameType.PCM16, NO_WISH).pack()
+
+    def tell(kind: FrameType, payload: bytes) -> list[WireFrame]:
+        sent.clear()
+        board.receive(pack(WireFrame(kind, 1, 0, 0, 0, payload, flags=Flag.DOWN)), 0.0)
+        return list(sent)
+
+    tell(FrameType.WELCOME, welcome)
+    for n in range(20):
+        board.capture(ramp(320 * n, 320), 0.0)
+    again = tell(FrameType.AGAIN, Again.of([10, 14, 20]).pack())
+    assert [frame.sequence for frame in again] == [14, 20]  # of 8 that are kept
+    assert again[0].payload == ramp(320 * 13, 320).tobytes()
+    board.mute(True)
+    # The word of the mute itself is no sample.
+    (muted,) = tell(FrameType.AGAIN, Again.of([20, 21]).pack())
+    assert muted.type == FrameType.MUTE
+    board.mute(False)
+    (unmuted,) = tell(FrameType.AGAIN, Again.of([20, 21, 22]).pack())
+    assert unmuted.type == FrameType.MUTE
+
+
+def test_holes_that_no_frame_fits_are_asked_for_33_at_a_time() -> None:
+    assert Again.of([2**32 - 1, 2**32 + 1]).sequences == [2**32 - 1, 1]
+    assert Again.unpack(Again.of(range(7, 40)).pack()).sequences == list(range(7, 40))
+    host, board = HostSession(0.06), Board(lambda _: True)
+    frames = [pack(WireFrame(FrameType.PCM16, 1, n, 320 * n, 320 * n, bytes(640))) for n in (1, 90)]
+    hello = pack(WireFrame(FrameType.HELLO, 1, 0, 0, 0, board._hello.pack()))
+    for now_s, frame in enumerate((hello, *frames)):
+        host.receive(frame, now_s / 1000)
+    asked = [unpack(frame) for frame in host.take_outbox()]
+    (again,) = [frame for frame in asked if frame.type == FrameType.AGAIN]
+    assert Again.unpack(again.payload).sequences == list(range(2, 35))
+    assert host.next_s() == pytest.approx(0.022)
+    assert host.advance(0.0219) == []
+    assert host.take_outbox() == []
+    host.advance(0.0221)
+    assert [unpack(frame).payload for frame in host.take_outbox()] == [again.payload]
+    assert host.next_s() == pytest.approx(0.0421)
 
 
 def test_where_nothing_is_missing_nothing_waits() -> None:

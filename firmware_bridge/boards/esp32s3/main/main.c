@@ -28,6 +28,7 @@
 static struct ealm_device device = EALM_DEVICE_INIT;
 static struct ealm_gate gate = EALM_GATE_INIT;
 static int16_t block[EALM_GATE_BLOCK_SAMPLES];
+static uint8_t kept[EALM_KEPT_BYTES(8, LINK_FRAME_BYTES)];
 
 static void show(uint8_t code, const char *text, size_t text_bytes)
 {
@@ -96,13 +97,15 @@ void app_main(void)
     config.rate_hz = RATE_HZ;
     config.frame_samples = FRAME_SAMPLES;
     config.capabilities = EALM_CAN_TWO_WAY | EALM_CAN_MUTE_SWITCH | EALM_CAN_SOUND_GATE |
-                          EALM_CAN_SHOWS_CAPTIONS | EALM_CAN_FEELS_EVENTS;
+                          EALM_CAN_SHOWS_CAPTIONS | EALM_CAN_FEELS_EVENTS | EALM_CAN_RESENDS;
     config.codecs = 1 << EALM_TYPE_PCM16 | 1 << EALM_TYPE_ADPCM;
     config.name = "esp32-s3";
     config.frame = link_frame;
     config.frame_bytes = LINK_FRAME_BYTES;
     config.gate = &gate;
     config.block = block;
+    config.kept = kept;
+    config.kept_bytes = sizeof(kept);
 
     ESP_ERROR_CHECK(gpio_set_direction(PIN_MUTE, GPIO_MODE_INPUT));
     ESP_ERROR_CHECK(gpio_set_pull_mode(PIN_MUTE, GPIO_PULLUP_ONLY));
