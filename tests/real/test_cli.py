@@ -235,6 +235,7 @@ def test_chat_needs_its_input_for_questions() -> None:
 @needs_llm
 def test_talking_at_a_terminal_while_it_listens() -> None:
     """Two questions in the middle of the scene, then Ctrl-D: it leaves at once."""
+    forked_s = time.monotonic()
     child, terminal = pty.fork()
     if child == 0:
         words = [sys.executable, "-m", "edge_alm", "chat", str(HOME), "--realtime"]
@@ -260,6 +261,8 @@ def test_talking_at_a_terminal_while_it_listens() -> None:
         read_until(rf"What was that\?\r\n.*{answer}")
         screen = ""
         read_until("Speech")
+        # It begins 6.1 s into the scene, all of which is otherwise heard in less time.
+        assert time.monotonic() - forked_s > 6.0
         os.write(terminal, b"And now?\n")
         read_until(rf"And now\?\r\n.*{answer}")
         os.write(terminal, b"\x04")
@@ -268,7 +271,6 @@ def test_talking_at_a_terminal_while_it_listens() -> None:
         assert time.monotonic() - began_s < 2.0
         assert os.waitstatus_to_exitcode(status) == 0
         assert "Traceback" not in screen
-        assert "Toilet" not in screen, "the scene was over: it did not listen in real time"
     finally:
         os.close(terminal)
 

@@ -44,7 +44,7 @@ def test_samples_conserve_however_slow_the_reader(steps: list[tuple[int, int, bo
     clock = 0
     for packet in taken:
         if isinstance(packet, Lost):
-            assert round(packet.at * 16_000) == clock
+            assert abs(packet.at * 16_000 - clock) <= 8  # told in milliseconds
         elif isinstance(packet, Frame) and not packet.made_up:
             assert packet.start == clock
         clock += length(packet)
