@@ -80,7 +80,7 @@ def test_a_phrase_calls_a_service(listener: Probe, namespace: str) -> None:
         return response
 
     listener.node.create_service(Trigger, "stop", on_call)
-    parameters: dict[str, object] = {"phrase": "glass", "service": "stop", "hold_off_s": 60.0}
+    parameters: dict[str, object] = {"phrase": "glass", "service": "stop", "hold_off_s": 600.0}
     with running([EXECUTABLES / "watch_for", *arguments(namespace, parameters)]):
         heard_before = 0
 
