@@ -45,6 +45,13 @@ class Bell:
         """Until it has rung since the last time."""
         os.read(self._out, 4096)
 
+    def silence(self) -> None:
+        """Forget that it has rung, if it has."""
+        poll = select.poll()
+        poll.register(self._out, select.POLLIN)
+        if poll.poll(0):
+            self.wait()
+
 
 class Listener(Protocol):
     """Who wants what a link brings. Called by the reading thread only."""

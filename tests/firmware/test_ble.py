@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import select
 import signal
 import subprocess
 import sys
@@ -78,6 +79,17 @@ def in_process(address: str, host: type[BumbleClient]) -> list[Any]:
         return list(device.packets())
     finally:
         device.close()
+
+
+def test_what_is_taken_before_it_is_rung_for_leaves_nothing_to_poll() -> None:
+    came, poll = ble._Came(), select.poll()
+    poll.register(came.fileno(), select.POLLIN)
+    came.put(b"one")
+    came._items.append(b"two")  # and its bell has not rung yet
+    assert came.take() == [b"one", b"two"]
+    came._bell.ring()
+    assert came.take() == []
+    assert poll.poll(0) == []
 
 
 # Our own service

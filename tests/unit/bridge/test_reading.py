@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ from functools import partial
 import pytest
 
 from edge_alm.bridge.links import Link, LinkLostError
-from edge_alm.bridge.reading import Reading
+from edge_alm.bridge.reading import Bell, Reading
 
 
 class PipeLink:
@@ -97,6 +98,20 @@ def links() -> Iterator[list[PipeLink]]:
     yield made
     for link in made:
         link.close()
+
+
+def test_a_bell_rings_until_it_is_silenced() -> None:
+    bell, poll = Bell(), select.poll()
+    poll.register(bell.fileno(), select.POLLIN)
+    bell.silence()
+    assert poll.poll(0) == []
+    for _ in range(100_000):  # more than a pipe holds
+        bell.ring()
+    while poll.poll(0):
+        bell.silence()
+    bell.ring()
+    bell.wait()
+    assert poll.poll(0) == []
 
 
 def test_all_are_heard_by_one_thread_that_ends_with_the_last(links: list[PipeLink]) -> None:
