@@ -4,8 +4,8 @@ On either side an autoregressive model by Burg's method runs on, driven by noise
 power; the two are blended, at even power however like each other they are.
 
 At 10 % loss of frames of 20 ms this leaves 68 % of the sounds' starts in 10 minutes of composed
-scenes, silence 44 % (``python -m benchmarks.bridge --only concealed``). Waveform substitution
-(Goodman, Lockhart, Wasem and Wong 1986) left 57 %. Far more is won by having frames sent again.
+scenes, silence 44 % (``python -m benchmarks.bridge --only concealed``). Far more is won by having
+frames sent again.
 """
 
 from __future__ import annotations

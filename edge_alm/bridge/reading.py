@@ -23,7 +23,7 @@ class Bell:
     """Wakes a thread of this process.
 
     A pipe: ringing gives the interpreter away, so that who wakes has it. The waiter of a lock
-    wakes to find it taken, sleeps and wakes again: a fifth more CPU with 16 streams.
+    wakes to find it taken, sleeps and wakes again.
     """
 
     def __init__(self) -> None:
