@@ -83,7 +83,7 @@ def test_only_clear_differences_are_told(sign: float) -> None:
     assert pair(apart_db=LOUDER_DB) == {"order", "loud"}
     assert pair(ratio=LONGER + 0.01) == {"order", "long"}
     assert pair(apart_db=LOUDER_DB, ratio=LONGER + 0.01) == {"order", "loud", "long"}
-    assert pair(apart_db=LOUDER_DB, far=True) == {"order", "near"}
+    assert pair(apart_db=LOUDER_DB, far=True) == {"order", "loud", "near"}
 
 
 def test_one_label_twice_has_nothing_to_contrast() -> None:
