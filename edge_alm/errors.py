@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+LONGEST_PART_CHARS = 500
+"""Of what an error's line says in each of its parts."""
+
 
 class EdgeAlmError(Exception):
     """Base of all errors.
@@ -30,13 +33,24 @@ class EdgeAlmError(Exception):
 
     def __str__(self) -> str:
         found = ", ".join(
-            f"{word} {value}"
+            f"{word} {_line(value)}"
             for word, value in (("expected", self.expected), ("got", self.got))
             if value
         )
-        line = f"{self.what}: {found}" if found else self.what
-        # A file's name, or what a library says, may hold line breaks.
-        return " ".join((f"{line}; {self.hint}" if self.hint else line).splitlines())
+        what = _line(self.what)
+        line = f"{what}: {found}" if found else what
+        return f"{line}; {_line(self.hint)}" if self.hint else line
+
+
+def _line(text: str) -> str:
+    """The text in one line of a bounded length, fit for a terminal.
+
+    A file's name, its content or what a library says of it may be long, hold line breaks, or
+    control characters with which a terminal does what it is told.
+    """
+    line = " ".join(text[: LONGEST_PART_CHARS + 1].splitlines())
+    line = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in line)
+    return line if len(line) <= LONGEST_PART_CHARS else f"{line[:LONGEST_PART_CHARS]} ..."
 
 
 class UsageError(EdgeAlmError):
@@ -85,6 +99,12 @@ class RefusedError(EdgeAlmError):
     """A result is refused because it fails its gate (exit status 3)."""
 
     code = "refused"
+
+
+class OverloadedError(EdgeAlmError):
+    """The machine cannot keep up with what it hears; the question is to be asked again."""
+
+    code = "overloaded"
 
 
 class RemoteError(EdgeAlmError):

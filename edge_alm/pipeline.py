@@ -64,6 +64,10 @@ class Pipeline:
         """The sounds that go on at this moment."""
         return self._sound.ongoing()
 
+    def thin(self, thinned: bool) -> None:
+        """Hear only every second hop of sounds, or every one."""
+        self._sound.thinned = thinned
+
     def _begin(self, start: int) -> None:
         for part in (self._blocks, self._speech, self._sound):
             part.reset(start)

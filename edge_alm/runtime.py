@@ -4,7 +4,8 @@
                           `-> scene queue -> [reasoning thread: reasoner] <- questions
 
 Nothing that is slow can hold back a live ear: events and scene wait in queues, and the scene
-queue merges its oldest hops when the model is slow. A recording can wait, and does before
+queue merges its oldest hops when the model is slow. Where hearing itself falls behind a live
+stream, :mod:`edge_alm.overload` decides what is given up. A recording can wait, and does before
 anything would be merged: its scene is the same at every run.
 """
 
@@ -24,10 +25,10 @@ from types import TracebackType
 from typing import Any
 
 from edge_alm.audio.source import open_source
-from edge_alm.errors import UsageError, missing_extra
+from edge_alm.errors import OverloadedError, UsageError, missing_extra
 from edge_alm.hearing.audioset import ontology, voice_labels
 from edge_alm.hearing.blocks import RecentAudio
-from edge_alm.hearing.encoder import Hop, HopEncoder
+from edge_alm.hearing.encoder import HOP_SAMPLES, Hop, HopEncoder
 from edge_alm.hearing.engines import open_transcriber
 from edge_alm.hearing.exported import make_encoder
 from edge_alm.hearing.gate import SoundGate
@@ -48,9 +49,10 @@ from edge_alm.hearing.watch import NameMatcher, Watcher
 from edge_alm.models import store
 from edge_alm.models.bundle import Bundle, load_bundle
 from edge_alm.native import keep_heap_small
+from edge_alm.overload import Lag, Overload, Relief
 from edge_alm.pipeline import Pipeline
 from edge_alm.reasoning.losses import LossDigest
-from edge_alm.reasoning.reasoner import LocalReasoner, Reasoner
+from edge_alm.reasoning.reasoner import LocalReasoner, QuestionCancelledError, Reasoner
 from edge_alm.types import (
     SAMPLE_RATE_HZ,
     Answer,
@@ -108,6 +110,7 @@ class Ears:
         self._pipeline: Pipeline | None = None
         """Of the stream under way. It knows these ears: kept for longer, it would keep them."""
         self._heard_s: float | None = None  # of the stream before that
+        self._relief = Relief.NOTHING
         self._closed = threading.Event()
         self._mind: Mind | None = None
         self._recent: RecentAudio | None = None  # for a language model that hears it itself
@@ -253,6 +256,7 @@ class Ears:
 
         Raises:
             UsageError: an empty question or choice, or no language model.
+            OverloadedError: the machine cannot keep up with the stream.
             ClosedError: the ears are closed.
             EdgeAlmError: the language model cannot be loaded or reached.
         """
@@ -262,18 +266,23 @@ class Ears:
         recent = self._recent
         since = 0 if since_s is None else round(since_s * SAMPLE_RATE_HZ)
 
+        def is_given_up() -> bool:
+            return mind.is_closing() or given_up.is_set() or self._refuses() or cancelled()
+
         def answer(reasoner: Reasoner) -> Answer:
+            if self._refuses():
+                raise _overloaded()
             waited_ms = 1000.0 * (time.perf_counter() - asked_s)
             # Only a language model of a bundle that has an audio projector hears by itself.
             heard: dict[str, Any] = {} if recent is None else {"audio": recent.read(since)}
             found = reasoner.ask(
                 question,
                 choices=choices,
-                think=think,
+                think=think and self._relief < Relief.THINKING,
                 ongoing=self._ongoing,
                 now_s=self._now_s(),
                 on_text=on_text,
-                cancelled=lambda: mind.is_closing() or given_up.is_set() or cancelled(),
+                cancelled=is_given_up,
                 remember=remember,
                 since_s=since_s,
                 **heard,
@@ -288,6 +297,10 @@ class Ears:
             answered = mind.call(answer).result()
             self._tell(answered)
             return answered
+        except QuestionCancelledError:
+            if self._refuses():
+                raise _overloaded() from None
+            raise
         finally:
             given_up.set()  # Ctrl-C in an interactive session must not leave it at work
 
@@ -333,6 +346,10 @@ class Ears:
         source: object = self._source
         if isinstance(source, Teller):
             source.tell(event)
+
+    def _refuses(self) -> bool:
+        """Whether there is no time for questions."""
+        return self._relief >= Relief.ANSWERS
 
     def _now_s(self) -> float | None:
         """How long the stream has been heard; None before the first."""
@@ -405,9 +422,14 @@ class Ears:
             self._ongoing, self._pipeline = (), pipeline
             if self._recent is not None:
                 self._recent.reset()
+            self._relieve(pipeline, transcription, Relief.NOTHING)
             if self._mind:
                 self._mind.scene.begin_stream()
-            events = self._heard(pipeline, source, waits=waits)
+            packets = self._kept(source.packets())
+            if not waits:
+                relieve = partial(self._relieve, pipeline, transcription)
+                packets = keep_up(packets, relieve)
+            events = self._heard(pipeline, packets, source, waits=waits)
             hearing = Hearing(events, READER_EVENTS if waits else 0)
             yield from hearing.events()
         finally:
@@ -417,13 +439,29 @@ class Ears:
 
     def _let_go(self, pipeline: Pipeline | None) -> None:
         if pipeline is not None and pipeline is self._pipeline:
+            self._relieve(pipeline, None, Relief.NOTHING)
             self._heard_s, self._pipeline = pipeline.heard_s, None
 
-    def _heard(self, pipeline: Pipeline, source: Source, *, waits: bool) -> Iterator[Event]:
+    def _relieve(
+        self, pipeline: Pipeline, transcription: Transcription | None, relief: Relief
+    ) -> None:
+        """Give up what ``relief`` says, and take up the rest."""
+        if pipeline is not self._pipeline:
+            return  # a stream that another has taken over from
+        self._relief = relief
+        if self._mind:
+            self._mind.scene.hold(self._refuses())
+        if isinstance(transcription, ThreadedTranscription):
+            transcription.relieve(relief >= Relief.TRANSCRIPTION)
+        pipeline.thin(relief >= Relief.HOPS)
+
+    def _heard(
+        self, pipeline: Pipeline, packets: Iterable[Packet], source: Source, *, waits: bool
+    ) -> Iterator[Event]:
         """On the hearing thread: events, which also go into the scene; each fault once."""
         faults: set[Fault] = set()
         losses = LossDigest()
-        for event in pipeline.run(self._kept(source.packets())):
+        for event in pipeline.run(packets):
             if isinstance(event, Fault):
                 if event in faults:  # a missing transcriber fails anew at every segment
                     continue
@@ -511,6 +549,39 @@ def load(
             hint="export a model with a classifier, or train a projector: export/README.md",
         )
     return ears
+
+
+def keep_up(packets: Iterable[Packet], relieve: Callable[[Relief], None]) -> Iterator[Packet]:
+    """The packets of a live stream, and faults that tell of what is given up to keep up with it.
+
+    Frames come in pieces of at most a hop: a reader that is late gets seconds at once.
+
+    Args:
+        packets: of the stream; whoever iterates has heard one when it asks for the next.
+        relieve: called with what is given up, before the fault.
+    """
+    lag, overload = Lag(), Overload()
+    for packet in packets:
+        if not isinstance(packet, Frame):
+            yield packet
+            continue
+        for at in range(0, len(packet.samples), HOP_SAMPLES):
+            piece = packet.samples[at : at + HOP_SAMPLES]
+            yield replace(packet, start=packet.start + at, samples=piece)
+            now_s = time.monotonic()
+            fault = overload.push(now_s, lag.push(now_s, packet.end / SAMPLE_RATE_HZ))
+            if fault is not None:
+                relieve(overload.relief)
+                yield fault
+
+
+def _overloaded() -> OverloadedError:
+    return OverloadedError(
+        "question",
+        expected="a machine that keeps up with what it hears",
+        got="one that is overloaded",
+        hint="ask again once an event of the code overload-eases says so",
+    )
 
 
 def _stamp(event: Event, started_unix: float | None) -> Event:

@@ -16,7 +16,7 @@ from edge_alm.cli.output import (
     print_line,
     print_notice,
 )
-from edge_alm.errors import EdgeAlmError, RemoteError, UsageError
+from edge_alm.errors import EdgeAlmError, OverloadedError, RemoteError, UsageError
 from edge_alm.types import Event, Fault
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
                 continue
             try:
                 answer = ears.ask(question, remember=True)
-            except (UsageError, RemoteError) as error:
+            except (UsageError, RemoteError, OverloadedError) as error:
                 print_notice(str(error))
                 continue
             if is_terminal and not args.json:

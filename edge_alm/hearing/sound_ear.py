@@ -39,6 +39,8 @@ class SoundEar:
     ) -> None:
         self._gate, self._hops, self._tracker = gate, hops, tracker
         self._watcher, self._on_hop = watcher, on_hop
+        self.thinned = False
+        """Whether only every second hop is encoded, to save the machine the other."""
         self.reset(0)
 
     def reset(self, start: int) -> None:
@@ -49,6 +51,7 @@ class SoundEar:
         self._blocks: list[Samples] = []
         self._open = False
         self._skipped = 0
+        self._passed_over = False
 
     def push(self, block: Samples, *, speech: bool) -> list[Event]:
         """Events that ``block`` [BLOCK_SAMPLES] decides; ``speech`` opens the gate too."""
@@ -56,6 +59,12 @@ class SoundEar:
         self._blocks.append(block)
         if len(self._blocks) < BLOCKS_PER_HOP:
             return []
+        if self.thinned and not self._passed_over:
+            self._hops.push(np.concatenate(self._blocks), wanted=False)
+            self._tracker.pass_over()
+            self._blocks, self._passed_over = [], True  # still open: the next hop is heard for it
+            return []
+        self._passed_over = False
         refresh = self._skipped >= REFRESH_HOPS and self._gate.level_db > REFRESH_DB
         hop = self._hops.push(
             np.concatenate(self._blocks), wanted=self._open or self._tracker.is_active or refresh

@@ -167,6 +167,10 @@ class Tracker:
         self._seen = frozenset()
         self._blocked.clear()
 
+    def pass_over(self) -> None:
+        """A hop was not encoded, whatever was in it: what goes on may go on."""
+        self._last = None
+
     def finish(self, at: int) -> list[Sound]:
         """Ends of all that goes on, at sample index ``at`` (the end of the stream or a gap)."""
         sounds = [self._end(label, at) for label in sorted(self._active)]

@@ -141,6 +141,7 @@ class ThreadedTranscription:
         self.wants_drafts = on_partial is not None
         self._desk = _Desk(load, on_partial)
         self._waiting: deque[tuple[int, Samples]] = deque()
+        self._relieved = False
         self._draft: tuple[int, Samples] | None = None
         self._ready: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._changed = threading.Condition()
@@ -154,24 +155,24 @@ class ThreadedTranscription:
         """See :class:`Transcription`."""
         with self._changed:
             self._draft = None
-            if len(self._waiting) >= LONGEST_QUEUE:
-                skipped, audio = self._waiting.popleft()
-                end = skipped + len(audio)
-                self._ready.put(
-                    Fault(
-                        "speech-skipped",
-                        f"speech from {to_seconds(skipped)} to {to_seconds(end)} s has no text: "
-                        "the transcriber is too slow",
-                        "use a smaller model or a faster machine",
-                    )
-                )
             self._waiting.append((start, samples))
+            self._skip_beyond(0 if self._relieved else LONGEST_QUEUE)
             self._changed.notify_all()
 
     def draft(self, start: int, samples: Samples) -> None:
         """See :class:`Transcription`."""
         with self._changed:
-            self._draft = (start, samples)
+            if not self._relieved:
+                self._draft = (start, samples)
+                self._changed.notify_all()
+
+    def relieve(self, relieved: bool) -> None:
+        """Give up all segments that wait or come from now on, or take up work again."""
+        with self._changed:
+            self._relieved = relieved
+            if relieved:
+                self._draft = None
+                self._skip_beyond(0)
             self._changed.notify_all()
 
     def collect(self) -> list[Event]:
@@ -198,6 +199,22 @@ class ThreadedTranscription:
             self._waiting.clear()
             self._draft = None
             self._changed.notify_all()
+
+    def _skip_beyond(self, kept: int) -> None:
+        """Give up the oldest segments that wait, but the last ``kept``; their drafts still end."""
+        why = "the machine is overloaded" if self._relieved else "the transcriber is too slow"
+        waiting = [i for i, (_, samples) in enumerate(self._waiting) if len(samples)]
+        for i in waiting[: max(0, len(waiting) - kept)]:
+            start, samples = self._waiting[i]
+            self._waiting[i] = start, samples[:0]
+            self._ready.put(
+                Fault(
+                    "speech-skipped",
+                    f"speech from {to_seconds(start)} to {to_seconds(start + len(samples))} s "
+                    f"has no text: {why}",
+                    "use a smaller model or a faster machine",
+                )
+            )
 
     def _run(self) -> None:
         try:

@@ -74,6 +74,7 @@ class SceneQueue:
         self._entries: list[Entry] = []
         self._filled = threading.Condition()
         self._woken = False
+        self._held = False
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -114,13 +115,25 @@ class SceneQueue:
             self._woken = True
             self._filled.notify()
 
-    def take(self, timeout_s: float | None = 0.0) -> list[Entry]:
-        """All entries, oldest first; waits up to ``timeout_s`` (None: for ever) for the first."""
+    def hold(self, held: bool) -> None:
+        """Let those who wait for entries have none, however many there are, or again all."""
         with self._filled:
-            if not (self._entries or self._woken or timeout_s == 0.0):
+            self._held = held
+            self._filled.notify()
+
+    def take(self, timeout_s: float | None = 0.0) -> list[Entry]:
+        """All entries, oldest first; waits up to ``timeout_s`` (None: for ever) for the first.
+
+        While the queue is held, only who does not wait (0) gets any.
+        """
+        with self._filled:
+            waits = timeout_s != 0.0
+            if waits and not self._woken and (self._held or not self._entries):
                 self._filled.wait(timeout_s)
-            entries, self._entries = self._entries, []
             self._woken = False
+            if waits and self._held:
+                return []
+            entries, self._entries = self._entries, []
             return entries
 
     def feed(

@@ -25,9 +25,10 @@ BELOW: dict[str, set[str]] = {
     "audio": FOUNDATION | {"bridge"},
     "hearing": FOUNDATION | {"models"},
     "reasoning": FOUNDATION | {"models"},
+    "overload": {"types"},
     "pipeline": MIDDLE,
     "workers": MIDDLE | {"pipeline"},
-    "runtime": MIDDLE | {"pipeline", "workers"},
+    "runtime": MIDDLE | {"overload", "pipeline", "workers"},
     "questions": FOUNDATION,
 }
 """What each part may import. The command line and the package itself may import everything."""

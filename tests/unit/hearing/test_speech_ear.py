@@ -159,6 +159,45 @@ def test_a_slow_transcriber_gives_up_the_oldest_and_says_so() -> None:
     assert starts[-1] == LONGEST_QUEUE + 2
 
 
+def test_a_relieved_one_gives_up_all_and_takes_up_work_again() -> None:
+    transcriber = WrittenTranscriber()
+    transcriber.may_go_on.clear()
+    told: list[Speech] = []
+    transcription = ThreadedTranscription(lambda: transcriber, told.append)
+    for number in range(4):
+        transcription.submit(number * 16_000, np.full(16_000, 1, np.float32))
+    transcription.relieve(True)
+    transcription.submit(4 * 16_000, np.full(16_000, 1, np.float32))
+    transcription.draft(5 * 16_000, np.ones(16_000, np.float32))
+    transcription.relieve(False)
+    transcription.submit(6 * 16_000, np.full(16_000, 1, np.float32))
+    transcriber.may_go_on.set()
+    events = transcription.finish()
+    transcription.close()
+    faults = [event for event in events if isinstance(event, Fault)]
+    starts = [event.start for event in events if isinstance(event, Speech)]
+    assert {fault.code for fault in faults} == {"speech-skipped"}
+    assert starts in ([6.0], [0.0, 6.0]), "the first may already have been taken up"
+    assert len(faults) + len(starts) == 6
+    assert transcriber.drafted == []
+    assert told == []
+
+
+def test_drafts_of_a_segment_that_is_given_up_come_to_their_end() -> None:
+    transcriber = WrittenTranscriber()
+    told: list[Speech] = []
+    transcription = ThreadedTranscription(lambda: transcriber, told.append)
+    transcription.draft(0, np.ones(16_000, np.float32))
+    while not told:
+        transcription._thread.join(0.01)
+    transcription.relieve(True)
+    transcription.submit(0, np.ones(32_000, np.float32))
+    (fault,) = transcription.finish()
+    transcription.close()
+    assert isinstance(fault, Fault)
+    assert [(partial.start, bool(partial.text)) for partial in told] == [(0.0, True), (0.0, False)]
+
+
 def test_segments_come_before_drafts_and_old_drafts_are_left_out() -> None:
     transcriber = WrittenTranscriber()
     transcriber.may_go_on.clear()

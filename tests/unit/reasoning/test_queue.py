@@ -166,3 +166,22 @@ def test_only_the_last_new_stream_is_kept_and_in_its_place() -> None:
     assert [isinstance(entry, NewStream) for entry in entries].count(True) == 1
     assert isinstance(entries[-3], NewStream)
     assert [_start(entry) for entry in entries[-2:]] == [139.0, 140.0]
+
+
+def test_a_held_queue_gives_only_to_those_who_do_not_wait() -> None:
+    queue = SceneQueue()
+    queue.hold(True)
+    _put(queue, "d", 0.0)
+    assert queue.take(0.01) == []
+    taken: list[list[Entry]] = []
+    reader = threading.Thread(target=lambda: taken.append(queue.take(None)))
+    reader.start()
+    time.sleep(0.05)
+    queue.hold(False)
+    reader.join(10)
+    assert not reader.is_alive()
+    # Being let go wakes the reader; what waited is there then or at its next look.
+    assert sum(map(len, taken)) + len(queue.take()) == 1
+    queue.hold(True)
+    _put(queue, "d", 1.0)
+    assert len(queue.take()) == 1
