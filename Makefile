@@ -23,7 +23,7 @@ UNIT_ARGS := $(if $(findstring tests/ros,$(ARGS)),,run)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test check check-aarch64 bench fuzz clean
+.PHONY: help demo test check check-aarch64 bench soak fuzz clean
 
 help:
 	@echo "make demo           install, fetch the models, listen to a home, answer three questions"
@@ -31,6 +31,7 @@ help:
 	@echo "make check          lint, formatting and types of everything"
 	@echo "make check-aarch64  do all default dependencies have wheels for 64-bit Arm"
 	@echo "make bench          the benchmarks"
+	@echo "make soak           hours of what the suite does for minutes: broken files, a day of audio"
 	@echo "make fuzz           10 minutes of fuzzing what parses the bridge's protocol, for every night"
 	@echo "make clean          remove the environment, wheels and caches; the corpus and training stay"
 
@@ -59,6 +60,10 @@ bench: $(USER_STAMP) $(ROS_STAMP)
 	@for name in $(filter-out ros_latency,$(basename $(notdir $(wildcard benchmarks/*.py)))); do \
 	echo "== $$name"; $(BIN)/python -m "benchmarks.$$name" || exit 1; done
 	@$(if $(ROS_STAMP),echo "== ros_latency"; scripts/with_ros python -m benchmarks.ros_latency)
+
+# Hours: 1,000,000 broken files, a day of audio. `make test` has a few minutes of it.
+soak: $(DEV_STAMP)
+	@SOAK=long $(BIN)/pytest tests/soak --timeout 0 $(ARGS)
 
 fuzz: $(DEV_STAMP)
 	@$(BIN)/python -m firmware_bridge.fuzz $(ARGS)

@@ -10,6 +10,7 @@ with edge_alm.load() as ears:
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from edge_alm.errors import EdgeAlmError
@@ -17,6 +18,10 @@ from edge_alm.types import Answer, Event, Fault, Lost, Sound, Speech, Watch
 
 if TYPE_CHECKING:
     from edge_alm.runtime import Ears, load
+
+# ONNX Runtime from 1.29 on tells Microsoft of every model it opens, on Linux too, and keeps what it
+# has to tell below the user's cache. It looks at this once, when it is first imported.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __version__ = "0.1.0"
 

@@ -1,0 +1,125 @@
+"""A day in minutes: the same minute of a home again and again, and a question about each.
+
+    python tests/soak/day.py MINUTES
+
+Prints a JSON object for every minute: what was heard in it, times from its own beginning, and what
+the process has in use. Run by ``test_day.py`` in a process of its own, whose memory is its own.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import resource
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+
+import edge_alm
+from edge_alm.hearing.encoder import HOP_SAMPLES
+from edge_alm.reasoning.scene import QUESTION, SCRATCH
+from edge_alm.runtime import Ears
+from edge_alm.types import SAMPLE_RATE_HZ, Event, Frame, Packet, Samples, Sound, Speech
+
+DATA = Path(__file__).resolve().parents[1] / "data"
+MINUTE_SAMPLES = 60 * SAMPLE_RATE_HZ
+assert MINUTE_SAMPLES % HOP_SAMPLES == 0, "or hops would fall differently into each minute"
+FRAME_SAMPLES = 1_600
+SCENE = {2.0: "doorbell", 8.0: "speech_service", 20.0: "crow", 33.0: "glass", 40.0: "alarm_clock"}
+"""What is heard when; from 50 s on there is digital silence."""
+
+
+class Day:
+    """The same minute ``minutes`` times, as fast as it is taken."""
+
+    name = "day"
+    live = False
+    started_unix = None
+
+    def __init__(self, minutes: int) -> None:
+        self._minutes = minutes
+        self._minute = make_minute()
+        self._closed = threading.Event()
+
+    def packets(self) -> Iterator[Packet]:
+        for at in range(0, self._minutes * MINUTE_SAMPLES, FRAME_SAMPLES):
+            if self._closed.is_set():
+                return
+            within = at % MINUTE_SAMPLES
+            yield Frame(at, self._minute[within : within + FRAME_SAMPLES])
+
+    def close(self) -> None:
+        self._closed.set()
+
+
+def make_minute() -> Samples:
+    """Sounds and speech over the quiet noise of a room, then nothing."""
+    minute = np.random.default_rng(0).normal(0.0, 3e-4, MINUTE_SAMPLES).astype(np.float32)
+    for at_s, name in SCENE.items():
+        samples, rate_hz = soundfile.read(DATA / f"{name}.flac", dtype="float32")
+        assert rate_hz == SAMPLE_RATE_HZ
+        start = round(at_s * SAMPLE_RATE_HZ)
+        samples = samples[: 10 * SAMPLE_RATE_HZ]
+        minute[start : start + len(samples)] += samples
+    minute[50 * SAMPLE_RATE_HZ :] = 0.0
+    return minute
+
+
+def in_use(ears: Ears) -> dict[str, Any]:
+    """Memory, threads, files, and cells of the KV cache that belong to no scene."""
+    mind = ears._mind
+    assert mind is not None
+    spans = mind.call(
+        lambda reasoner: [
+            list(reasoner._llama.span(sequence))  # type: ignore[attr-defined]
+            for sequence in range(QUESTION, SCRATCH + 4)
+        ]
+    ).result()
+    gc.collect()
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return {
+        "rss_bytes": pages * resource.getpagesize(),
+        "threads": threading.active_count(),
+        "files": len(list(Path("/proc/self/fd").iterdir())),
+        "stray_cells": sum(end - start for start, end in spans),
+    }
+
+
+def describe(event: Event, minute: int) -> list[object]:
+    """An event with its times from the beginning of the minute in which it starts."""
+    if not isinstance(event, Sound | Speech):
+        return ["other", str(event)]
+    end_s = None if event.end is None else round(event.end - 60.0 * minute, 3)
+    what = event.text if isinstance(event, Speech) else f"{event.label} {event.state}"
+    return [what, round(event.start - 60.0 * minute, 3), end_s]
+
+
+def main() -> None:
+    minutes = int(sys.argv[1])
+    heard: dict[int, list[object]] = {minute: [] for minute in range(minutes + 1)}
+    told = 0
+
+    def tell(ears: Ears) -> None:
+        answer = ears.ask("What was heard last?", choices=["a bell", "a bird"])
+        line = {"minute": told, "events": heard.pop(told), "ttft_ms": answer.ttft_ms}
+        print(json.dumps({**line, **in_use(ears)}), flush=True)
+
+    with edge_alm.load() as ears:
+        for event in ears.listen(Day(minutes)):
+            minute = int(getattr(event, "start", 0.0) // 60.0)
+            while minute > told:
+                tell(ears)
+                told += 1
+            heard[minute].append(describe(event, minute))
+        while told < minutes:
+            tell(ears)
+            told += 1
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""Hours of a home: nothing grows, nothing drifts, nothing is missing."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from command import ROOT, environment
+from scales import IS_LONG, scale
+
+SETTLED_MINUTES = 60 if IS_LONG else 4
+"""The first hour fills the context and the allocator's pools."""
+
+
+@pytest.mark.timeout(0 if IS_LONG else 600)
+def test_a_day(models: Path, require: Callable[[object, str], None]) -> None:
+    require("llama_cpp", "the extra llm")
+    minutes = round(scale(8, 24 * 60))
+    done = subprocess.run(
+        [sys.executable, ROOT / "tests" / "soak" / "day.py", str(minutes)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=environment(OMP_NUM_THREADS="1"),
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["minute"] for line in lines] == list(range(minutes))
+    # The first minute begins in a quiet that the others do not; a sound may outlast the last one.
+    events = [line["events"] for line in lines[1:-1]]
+    assert len(events[0]) >= 8
+    assert not any("other" in event for event in events[0])
+    assert all(own == events[0] for own in events)
+    assert all(line["stray_cells"] == 0 for line in lines)
+    settled = lines[SETTLED_MINUTES:]
+    for what in ("threads", "files"):
+        # One less when the ears have come to the day's end before the questions have.
+        assert all(line[what] <= settled[0][what] for line in settled), settled
+    half = len(settled) // 2
+    before, after = (
+        statistics.median(line["rss_bytes"] for line in part)
+        for part in (settled[:half], settled[half:])
+    )
+    assert after < before * 1.01, (before, after)
