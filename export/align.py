@@ -1,6 +1,7 @@
 """Train the projector and the adapter that let a small language model hear.
 
     python -m export.align export/align.toml --model FOLDER_OR_GGUF --out build/align
+    python -m export.align export/refine.toml ... --start BUNDLE     # go on from a bundle's weights
     accelerate launch -m export.align ...        # on several GPUs
 
 The language model is frozen; an embedding of the sound encoder becomes a soft token through
@@ -23,6 +24,7 @@ import torch
 from torch import Tensor
 
 from edge_alm.errors import EdgeAlmError, UsageError
+from edge_alm.models.bundle import load_bundle
 from export.hearing_model import (
     HearingModel,
     build,
@@ -35,6 +37,7 @@ from export.hearing_model import (
 from export.lessons import Curriculum, Lessons
 from export.runs import CHECKPOINT, LOG, read_checkpoint
 from export.settings import Config, TrainingConfig, read_config
+from export.start import read_weights
 from export.trees import Tree, TreeMaker
 
 
@@ -258,6 +261,7 @@ def main() -> None:
     parser.add_argument("config", type=Path)
     parser.add_argument("--model", type=Path, required=True, help="GGUF file or folder")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--start", metavar="BUNDLE", help="begin with the weights of a bundle")
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
     args = parser.parse_args()
     try:
@@ -266,6 +270,9 @@ def main() -> None:
         maker = TreeMaker(tokenize, slots=config.model.queries)
         lessons = Curriculum(config.curriculum(), maker, tokenize, config.training.seed)
         model = build(language_model, lessons.n_in, config.model, config.training.seed)
+        if args.start:
+            bundle = load_bundle(args.start, language_model=False)
+            load_weights(model, read_weights(bundle, language_model.config))
         Trainer(model, lessons, config, args.out).run()
     except EdgeAlmError as error:
         raise SystemExit(f"align: {error}") from error

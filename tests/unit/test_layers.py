@@ -82,7 +82,8 @@ EXPORT: dict[str, set[str]] = {
     "settings": {"lessons"},
     "hearing_model": {"settings", "trees"},
     "runs": {"settings", "hearing_model", "trees"},
-    "align": {"settings", "hearing_model", "runs", "lessons", "trees"},
+    "start": set(),
+    "align": {"settings", "hearing_model", "runs", "lessons", "trees", "start"},
     "layers": set(),
     "ablations": {
         *("questions", "contrasts", "recordings", "trees", "lessons"),
@@ -157,6 +158,7 @@ TORCH = {
         "hearing_model",
         "language_model",
         "runs",
+        "start",
         "towers",
         "whisper",
         "whisper_ctranslate2",

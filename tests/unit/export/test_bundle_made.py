@@ -9,13 +9,14 @@ import zipfile
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from toy import WIDTH, make_model
 
-from edge_alm.errors import DownloadError, ModelBrokenError
+from edge_alm.errors import DownloadError, ModelBrokenError, UsageError
 from edge_alm.models.bundle import load_bundle
 from edge_alm.models.files import sha256_file
 from edge_alm.models.projector_file import ProjectorInfo, check_projector
@@ -63,6 +64,24 @@ def written(
 def test_the_parts_and_nothing_else_are_written(written: Path) -> None:
     assert {path.name for path in written.iterdir()} == {ENCODER, PROJECTOR, ADAPTER}
     assert (written / ENCODER).read_bytes() == b"an encoder"
+
+
+def test_what_was_written_is_read_back_to_go_on_from(hearing: Any, written: Path) -> None:
+    import torch
+
+    from export.hearing_model import build, load_weights, trainable
+    from export.settings import ModelConfig
+    from export.start import read_weights
+
+    bundle = SimpleNamespace(projector=written / PROJECTOR, adapter=written / ADAPTER)
+    model = make_model()
+    other = build(model, WIDTH, ModelConfig(RANK, ALPHA, HIDDEN), 7)
+    load_weights(other, read_weights(bundle, model.config))  # type: ignore[arg-type]
+    for name, value in trainable(hearing).items():
+        rounded = value.detach().to(torch.float16).float()
+        assert torch.equal(trainable(other)[name].detach(), rounded), name
+    with pytest.raises(UsageError, match="expected a bundle with projector and adapter"):
+        read_weights(SimpleNamespace(projector=None, adapter=None), None)  # type: ignore[arg-type]
 
 
 def test_the_projector_is_the_trained_one_in_float16(hearing: Any, written: Path) -> None:
