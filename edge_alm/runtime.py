@@ -32,6 +32,7 @@ from edge_alm.hearing.encoder import HOP_SAMPLES, Hop, HopEncoder
 from edge_alm.hearing.engines import open_transcriber
 from edge_alm.hearing.exported import make_encoder
 from edge_alm.hearing.gate import SoundGate
+from edge_alm.hearing.guesses import Guesser
 from edge_alm.hearing.logmel import LogMel
 from edge_alm.hearing.segmenter import SpeechSegmenter
 from edge_alm.hearing.sound_ear import SoundEar
@@ -59,6 +60,7 @@ from edge_alm.types import (
     Event,
     Fault,
     Frame,
+    Guess,
     Lost,
     Packet,
     Sound,
@@ -378,9 +380,8 @@ class Ears:
     def _make_pipeline(
         self, transcription: Transcription | None, watcher: Watcher, keep: Callable[[Hop], None]
     ) -> Pipeline:
-        tracker = Tracker(
-            self._encoder.labels, read_thresholds(self._bundle.thresholds), ontology()
-        )
+        rules = self._encoder.labels, read_thresholds(self._bundle.thresholds), ontology()
+        tracker, guesser = Tracker(*rules), Guesser(*rules)
         hops = HopEncoder(self._encoder, self._log_mel)
         vad, segmenter = SileroVad(self._bundle.vad), SpeechSegmenter()
         speech = SpeechEar(vad, segmenter, transcription, self._voices)
@@ -389,7 +390,8 @@ class Ears:
             speech.hear_hop(hop)
             keep(hop)
 
-        return Pipeline(speech, SoundEar(SoundGate(), hops, tracker, watcher, on_hop))
+        sound = SoundEar(SoundGate(), hops, tracker, watcher, on_hop, guesser, self._keep_guess)
+        return Pipeline(speech, sound)
 
     def _listen(
         self, source: Source, watcher: Watcher, on_partial: OnPartial | None, *, waits: bool
@@ -482,10 +484,16 @@ class Ears:
                 self._recent.push(packet)
             yield packet
 
-    def _is_news(self, event: Event) -> bool:
+    def _is_news(self, event: Event | Guess) -> bool:
         """Whether the scene needs it: that someone spoke is told by what was said."""
-        is_speech = isinstance(event, Sound) and event.label in self._spoken
-        return not (is_speech and self._tells_speech)
+        label = event.label if isinstance(event, Sound) else ""
+        if isinstance(event, Guess):
+            label = event.labels[0]
+        return not (label in self._spoken and self._tells_speech)
+
+    def _keep_guess(self, guess: Guess) -> None:
+        if self._mind and self._is_news(guess):
+            self._mind.scene.put_guess(guess)
 
     def _keep_hop(self, hop: Hop, *, waits: bool) -> None:
         # A soft token of plain noise tells nothing, and is taken for something.

@@ -131,6 +131,17 @@ class Fault:
     at_unix: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """Something stood out that no class was sure of. For the scene alone: no event of a stream."""
+
+    labels: tuple[str, ...]
+    """What it may have been, likeliest first."""
+    start: float
+    end: float
+    """Seconds."""
+
+
 Event: TypeAlias = Sound | Speech | Answer | Watch | Lost | Fault
 Packet: TypeAlias = Frame | Lost | Fault
 """What a source yields. A ``Lost`` precedes the frame after the gap."""

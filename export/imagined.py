@@ -35,11 +35,13 @@ from numpy.typing import NDArray
 from edge_alm.errors import ModelBrokenError, UsageError
 from edge_alm.hearing.audioset import ontology, read_labels
 from edge_alm.hearing.encoder import HOP_SAMPLES, PATCH_FRAMES, Hop
+from edge_alm.hearing.gate import BLOCK_SAMPLES
+from edge_alm.hearing.guesses import Guesser
 from edge_alm.hearing.logmel import HOP_SAMPLES as FRAME_SAMPLES
 from edge_alm.hearing.tracker import Tracker
 from edge_alm.models.onnx_file import check_onnx
 from edge_alm.models.projector_file import FULL_SCALE_DB
-from edge_alm.types import SAMPLE_RATE_HZ, Event, Sound, Speech, to_seconds
+from edge_alm.types import SAMPLE_RATE_HZ, Event, Guess, Sound, Speech, to_seconds
 from export.labels import similar
 from export.recordings import Recorder, Recording
 from export.scenes import SPEECH, Placed, Recipe, imagine
@@ -191,6 +193,7 @@ class Imagination:
         """Indices of the classes that may come, speech aside."""
         self._index = {name: i for i, name in enumerate(names)}
         self._tracker = Tracker(names, thresholds, ontology())
+        self._guesser = Guesser(names, thresholds, ontology())
         tree = ontology()
         self._spoken = tree.descendants("Speech") | {"Speech"}
         self._music = tree.descendants("Music") | {"Music"}
@@ -362,8 +365,10 @@ class Imagination:
         duration_s: float,
     ) -> tuple[str | NDArray[np.float16], ...]:
         """What the runtime would give to the language model."""
-        tracker, recorder = self._tracker, Recorder()
+        tracker, guesser, recorder = self._tracker, self._guesser, Recorder()
         tracker.reset()
+        guesser.reset(0)
+        blocks = _blocks(timeline)
         said = [
             Speech(placed.text, round(placed.start_s, 3), round(placed.end_s, 3), 0.9)
             for placed in timeline
@@ -375,20 +380,46 @@ class Imagination:
                 if not (isinstance(event, Sound) and event.label in self._spoken):
                     recorder.append_event(event)
 
+        def guess(guesses: Sequence[Guess]) -> None:
+            for each in guesses:
+                if each.labels[0] not in self._spoken:
+                    recorder.append_guess(each)
+
         for i, hop in enumerate(hops):
             now_s = to_seconds((i + 1) * HOP_SAMPLES)
+            for at in range(i * HOP_SAMPLES, (i + 1) * HOP_SAMPLES, BLOCK_SAMPLES):
+                level_db = blocks.get(at // BLOCK_SAMPLES)
+                guesser.push(level_db or 0.0, stands_out=level_db is not None)
             tell([speech for speech in said if speech.end + SECONDS_TO_TEXT < now_s])
             said = [speech for speech in said if speech.end + SECONDS_TO_TEXT >= now_s]
             if hop is None:
                 tracker.skip()
+                guess(guesser.hear(None, ()))
                 continue
             recorder.append_embeddings(
                 hop.features[None], to_seconds(hop.start), to_seconds(hop.end)
             )
-            tell(tracker.push(hop))
-        tell(tracker.finish(round(duration_s * SAMPLE_RATE_HZ)))
+            sounds = tracker.push(hop)
+            guess(guesser.hear(hop, sounds))
+            tell(sounds)
+        end = round(duration_s * SAMPLE_RATE_HZ)
+        sounds = tracker.finish(end)
+        guess(guesser.finish(end, sounds))
+        tell(sounds)
         tell(said)
         return recorder.items()
+
+
+def _blocks(timeline: Sequence[Placed]) -> dict[int, float]:
+    """Level of the loudest sound, dBFS, in every block that has one in its middle."""
+    levels_db: dict[int, float] = {}
+    for placed in timeline:
+        first, last = (
+            round(at * SAMPLE_RATE_HZ / BLOCK_SAMPLES) for at in (placed.start_s, placed.end_s)
+        )
+        for block in range(first, max(last, first + 1)):
+            levels_db[block] = max(placed.level_db, levels_db.get(block, placed.level_db))
+    return levels_db
 
 
 def _levels_db(rng: np.random.Generator, timeline: Sequence[Placed], hops: int) -> Floats:

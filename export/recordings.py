@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -28,11 +29,11 @@ from edge_alm.errors import EdgeAlmError, UsageError
 from edge_alm.models.bundle import Bundle, load_bundle
 from edge_alm.reasoning.loudness import SoundLevels
 from edge_alm.reasoning.marks import HopMarks
-from edge_alm.reasoning.prompts import event_line, recording_line
+from edge_alm.reasoning.prompts import event_line, guess_line, recording_line
 from edge_alm.reasoning.reasoner import Reasoner
 from edge_alm.reasoning.scene import never
 from edge_alm.runtime import Ears
-from edge_alm.types import Answer, Event, Samples, Sound
+from edge_alm.types import Answer, Event, Guess, Samples, Sound
 from export.corpus import Clip, read_corpus
 from export.scenes import Placed, Recipe, compose
 
@@ -69,6 +70,10 @@ class Recorder(Reasoner):
         """See :class:`Reasoner`."""
         loudness = self._levels.step(event) if isinstance(event, Sound) else None
         self._write(event_line(event, loudness))
+
+    def append_guess(self, guess: Guess) -> None:
+        """See :class:`Reasoner`."""
+        self._write(guess_line(guess, self._levels.step(guess)))
 
     def append_embeddings(
         self, embeddings: NDArray[np.float32], start_s: float, end_s: float
@@ -307,6 +312,8 @@ def main() -> None:
         parts = range(-(-args.scenes // SCENES_PER_PART))
         missing = [i for i in parts if not (args.out / f"{i:04}.jsonl").exists()]
         began_s = time.perf_counter()
+        for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+            os.environ.setdefault(variable, "1")  # threads of several processes spin for each other
         spawn = multiprocessing.get_context("spawn")  # native threads do not survive a fork
         with ProcessPoolExecutor(args.workers, mp_context=spawn) as pool:
             work = {

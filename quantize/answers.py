@@ -20,7 +20,7 @@ from edge_alm.models.bundle import Bundle
 from edge_alm.questions import normalise
 from edge_alm.reasoning.reasoner import LocalReasoner
 from edge_alm.runtime import Ears
-from edge_alm.types import Answer, Event
+from edge_alm.types import Answer, Event, Guess
 from export.corpus import read_corpus
 from export.evaluation import Case, choose_clips, make_case
 
@@ -84,6 +84,10 @@ class Recorder:
     def append_event(self, event: Event) -> None:
         """Remember it."""
         self.calls.append(("append_event", (event,)))
+
+    def append_guess(self, guess: Guess) -> None:
+        """Remember it."""
+        self.calls.append(("append_guess", (guess,)))
 
     def append_embeddings(
         self, embeddings: NDArray[np.float32], start_s: float, end_s: float

@@ -14,6 +14,7 @@ from edge_alm.errors import UsageError
 from edge_alm.hearing.audioset import ontology, read_labels
 from edge_alm.hearing.encoder import HopEncoder, Yamnet
 from edge_alm.hearing.gate import BLOCK_SAMPLES, SoundGate
+from edge_alm.hearing.guesses import Guesser
 from edge_alm.hearing.logmel import LogMel
 from edge_alm.hearing.onnx import open_session
 from edge_alm.hearing.sound_ear import SoundEar
@@ -124,8 +125,9 @@ def ten_class_accuracy(
 def invented_a_minute(encoder: Path, class_map: Path) -> float:
     """Sounds that the runtime's ear tells of in silence and noise, but for kinds of noise."""
     network = Yamnet(encoder, class_map)
-    tracker = Tracker(network.labels, read_thresholds(), ontology())
-    ear = SoundEar(SoundGate(), HopEncoder(network, LogMel()), tracker, None, lambda hop: None)
+    rules = network.labels, read_thresholds(), ontology()
+    parts = SoundGate(), HopEncoder(network, LogMel()), Tracker(*rules)
+    ear = SoundEar(*parts, None, lambda hop: None, Guesser(*rules), lambda guess: None)
     invented, samples_n = 0, 0
     for _, samples in noises():
         ear.reset(0)

@@ -51,11 +51,13 @@ class SoundGate:
         self._floor_db: NDArray[np.float64] | None = None
         self._hold = 0
         self.level_db = -120.0
+        self.stands_out = False
 
     def push(self, block: Samples) -> bool:
         """Whether the gate is open after ``block`` [BLOCK_SAMPLES].
 
-        Sets ``level_db``, the block's level in dBFS (bands from 60 Hz).
+        Sets ``level_db``, the block's level in dBFS (bands from 60 Hz), and ``stands_out``:
+        whether this very block is a reason for it.
         """
         power = np.abs(np.fft.rfft(block)) ** 2
         bands = np.add.reduceat(power, self._edges)[:-1] * self._scale
@@ -64,7 +66,8 @@ class SoundGate:
         if self._floor_db is None:
             self._floor_db = np.minimum(levels_db, FLOOR_AT_START_DB)
         above_db = levels_db - self._floor_db
-        if self.level_db > QUIETEST_DB and bool(np.any(above_db > self._margin_db)):
+        self.stands_out = self.level_db > QUIETEST_DB and bool(np.any(above_db > self._margin_db))
+        if self.stands_out:
             self._hold = HANGOVER_BLOCKS
         elif self._hold:
             self._hold -= 1

@@ -1,4 +1,4 @@
-"""The half that hears sounds: gate, log-mel, encoder, tracker, watcher."""
+"""The half that hears sounds: gate, log-mel, encoder, tracker, guesser, watcher."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import numpy as np
 
 from edge_alm.hearing.encoder import HOP_SAMPLES, Hop, HopEncoder
 from edge_alm.hearing.gate import BLOCK_SAMPLES, SoundGate
+from edge_alm.hearing.guesses import Guesser
 from edge_alm.hearing.tracker import Tracker
 from edge_alm.hearing.watch import Watcher
-from edge_alm.types import Event, Samples, Sound
+from edge_alm.types import Event, Guess, Samples, Sound
 
 BLOCKS_PER_HOP = HOP_SAMPLES // BLOCK_SAMPLES
 REFRESH_HOPS = 10
@@ -27,6 +28,8 @@ class SoundEar:
         gate, hops, tracker: the parts.
         watcher: what the user wants to be told of; None for nothing.
         on_hop: called with every hop that was encoded.
+        guesser: another part.
+        on_guess: called with every guess at what the tracker has no name for.
     """
 
     def __init__(
@@ -36,9 +39,11 @@ class SoundEar:
         tracker: Tracker,
         watcher: Watcher | None,
         on_hop: Callable[[Hop], None],
+        guesser: Guesser,
+        on_guess: Callable[[Guess], None],
     ) -> None:
-        self._gate, self._hops, self._tracker = gate, hops, tracker
-        self._watcher, self._on_hop = watcher, on_hop
+        self._gate, self._hops, self._tracker, self._guesser = gate, hops, tracker, guesser
+        self._watcher, self._on_hop, self._on_guess = watcher, on_hop, on_guess
         self.thinned = False
         """Whether only every second hop is encoded, to save the machine the other."""
         self.reset(0)
@@ -48,6 +53,7 @@ class SoundEar:
         self._gate.reset()
         self._hops.reset(start)
         self._tracker.reset()
+        self._guesser.reset(start)
         self._blocks: list[Samples] = []
         self._open = False
         self._skipped = 0
@@ -56,6 +62,7 @@ class SoundEar:
     def push(self, block: Samples, *, speech: bool) -> list[Event]:
         """Events that ``block`` [BLOCK_SAMPLES] decides; ``speech`` opens the gate too."""
         self._open |= self._gate.push(block) or speech
+        self._guesser.push(self._gate.level_db, stands_out=self._gate.stands_out)
         self._blocks.append(block)
         if len(self._blocks) < BLOCKS_PER_HOP:
             return []
@@ -73,9 +80,12 @@ class SoundEar:
         self._skipped = 0 if hop else self._skipped + 1
         if hop is None:
             self._tracker.skip()
-            return []
-        self._on_hop(hop)
-        return self._told(self._tracker.push(hop))
+            sounds = []
+        else:
+            self._on_hop(hop)
+            sounds = self._tracker.push(hop)
+        self._guess(self._guesser.hear(hop, sounds))
+        return self._told(sounds)
 
     def finish(self, end: int) -> list[Event]:
         """What the last, partial hop still decides, and the ends of all that goes on at ``end``."""
@@ -83,11 +93,17 @@ class SoundEar:
         events: list[Event] = []
         while self._blocks:
             events += self.push(silence, speech=False)
-        return events + self._told(self._tracker.finish(end))
+        sounds = self._tracker.finish(end)
+        self._guess(self._guesser.finish(end, sounds))
+        return events + self._told(sounds)
 
     def ongoing(self) -> tuple[Sound, ...]:
         """The sounds that go on at this moment."""
         return self._tracker.ongoing()
+
+    def _guess(self, guesses: list[Guess]) -> None:
+        for guess in guesses:
+            self._on_guess(guess)
 
     def _told(self, sounds: list[Sound]) -> list[Event]:
         return [*sounds, *(self._watcher.observe(sounds) if self._watcher else ())]

@@ -31,7 +31,7 @@ from edge_alm.models.projector_file import HOP_LEVELS, check_projector
 from edge_alm.models.sherpa_folder import check_sherpa
 
 DEFINITION = "bundle.json"
-SCENE_FORMAT = 2
+SCENE_FORMAT = 3
 """The form in which a language model reads the scene here. A projector and an adapter are trained
 on one form; a test holds that this is the one of :mod:`edge_alm.reasoning.prompts`."""
 

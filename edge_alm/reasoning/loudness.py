@@ -17,7 +17,7 @@ from edge_alm.models.projector_file import (
     LEVEL_MIDDLE_DB,
     LEVEL_SCALE_DB,
 )
-from edge_alm.types import Sound
+from edge_alm.types import Guess, Sound
 
 STEP_DB = 5.0
 QUIETEST_DBFS = -50.0
@@ -44,7 +44,7 @@ class SoundLevels:
         while self._hops and self._hops[0][1] < end_s - KEPT_S:
             self._hops.popleft()
 
-    def step(self, sound: Sound, now_s: float | None = None) -> int | None:
+    def step(self, sound: Sound | Guess, now_s: float | None = None) -> int | None:
         """0 to 9 in steps of :data:`STEP_DB`: the loudest 120 ms while it sounded.
 
         None where no hop is known of that time.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias, TypeGuard
 
-from edge_alm.types import SAMPLE_RATE_HZ, Event, Lost, Sound, Speech
+from edge_alm.types import SAMPLE_RATE_HZ, Event, Guess, Lost, Sound, Speech
 
 
 class Part(NamedTuple):
@@ -50,7 +50,7 @@ LLAMA3 = ChatFormat(
     "<|eot_id|>",
 )
 
-SCENE_FORMAT = 2
+SCENE_FORMAT = 3
 """Of all that is fixed here and in :mod:`edge_alm.reasoning.marks`. An adapter is trained on one
 format; who changes a word that it reads counts this up and trains anew."""
 SYSTEM = (
@@ -161,6 +161,14 @@ def event_line(event: Event, loudness: int | None = None) -> str:
     return ""
 
 
+def guess_line(guess: Guess, loudness: int | None = None) -> str:
+    """A line for something without a sure name: ``[12.5-14.0 maybe whoosh, arrow, wind L7]``."""
+    # "Domestic animals, pets" and "Singing bowl (gong)" are told short: three of them stand here.
+    names = [label.partition(",")[0].partition(" (")[0].lower() for label in guess.labels]
+    text = one_line(", ".join(names))
+    return f"[{_span(guess.start, guess.end)} maybe {text}{_loud(loudness)}]\n"
+
+
 def until_s(event: Sound | Speech | Lost) -> float:
     """When what the event tells of was over, on the stream's clock."""
     if isinstance(event, Lost):
@@ -202,8 +210,11 @@ def one_line(text: str) -> str:
 def _sound_line(sound: Sound, end: float | None, loudness: int | None) -> str:
     label = one_line(sound.label).lower()
     doubt = "" if sound.confidence >= SURE else f" {sound.confidence:.1f}"
-    loud = "" if loudness is None else f" L{loudness}"
-    return f"[{_span(sound.start, end)} {label}{doubt}{loud}]\n"
+    return f"[{_span(sound.start, end)} {label}{doubt}{_loud(loudness)}]\n"
+
+
+def _loud(loudness: int | None) -> str:
+    return "" if loudness is None else f" L{loudness}"
 
 
 def _span(start: float, end: float | None) -> str:

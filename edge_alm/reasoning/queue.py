@@ -19,12 +19,12 @@ from edge_alm.errors import UsageError
 from edge_alm.reasoning.prompts import is_heard
 from edge_alm.reasoning.reasoner import Reasoner
 from edge_alm.reasoning.scene import never
-from edge_alm.types import Event, Lost, Sound, Speech
+from edge_alm.types import Event, Guess, Lost, Sound, Speech
 
 DEFAULT_CAPACITY = 256
 """Two minutes of hops of 0.48 s."""
 MIN_CAPACITY = 8
-"""With four kinds of entries two of a kind are always found."""
+"""With five kinds of entries two of a kind are always found."""
 MAX_TEXT_CHARS = 400
 """Of a merged line; the rest is cut, or the bound on entries would bound no memory."""
 
@@ -55,7 +55,7 @@ class NewStream:
     """Another stream begins, and with it another clock."""
 
 
-Entry: TypeAlias = Hops | Line | NewStream
+Entry: TypeAlias = Hops | Line | Guess | NewStream
 
 
 class SceneQueue:
@@ -83,6 +83,10 @@ class SceneQueue:
         """Queue an event; one that does not belong in the scene is ignored."""
         if is_heard(event):
             self._put([Line(event)])
+
+    def put_guess(self, guess: Guess) -> None:
+        """Queue what a sound without a name may have been."""
+        self._put([guess])
 
     def put_embeddings(self, embeddings: NDArray[np.float32], start_s: float, end_s: float) -> None:
         """Queue consecutive hops, shape [n, n_in], that share the span evenly."""
@@ -152,6 +156,8 @@ class SceneQueue:
                 break
             if isinstance(entry, Hops):
                 reasoner.append_embeddings(entry.embedding[None], entry.start, entry.end)
+            elif isinstance(entry, Guess):
+                reasoner.append_guess(entry)
             elif isinstance(entry, NewStream):
                 reasoner.begin_stream()
             else:
@@ -169,8 +175,8 @@ def spoken(line: Line) -> Sound | Speech | Lost:
 def merge_one(entries: list[Entry]) -> None:
     """Merge two neighbours of a kind, in place of the first. Order and total span are kept.
 
-    By preference: the two hops that stand for the fewest, oldest first; repeats of one sound;
-    gaps; any two sounds; two speeches.
+    By preference: the two hops that stand for the fewest, oldest first; two guesses; repeats of one
+    sound; gaps; any two sounds; two speeches.
     """
     hops = _of_kind(entries, Hops)
     if len(hops) > 1:
@@ -178,6 +184,9 @@ def merge_one(entries: list[Entry]) -> None:
         counts = [a + b for a, b in pairwise(sizes)]
         k = counts.index(min(counts))
         return _join(entries, hops[k], hops[k + 1])
+    guesses = _of_kind(entries, Guess)
+    if len(guesses) > 1:
+        return _join(entries, guesses[0], guesses[1])
     sounds = _of_kind(entries, Sound)
     for i, j in pairwise(sounds):
         if _label(entries[i]) == _label(entries[j]):
@@ -206,6 +215,9 @@ def _join(entries: list[Entry], i: int, j: int) -> None:
         count = a.count + b.count
         mean = (a.embedding * a.count + b.embedding * b.count) / np.float32(count)
         entries[i] = Hops(mean.astype(np.float32), a.start, max(a.end, b.end), count)
+    elif isinstance(a, Guess) and isinstance(b, Guess):
+        labels = tuple(dict.fromkeys((*a.labels[:2], *b.labels)))
+        entries[i] = Guess(labels[: len(a.labels)], a.start, b.end)
     elif isinstance(a, Line) and isinstance(b, Line):
         entries[i] = _join_lines(a, b)
 

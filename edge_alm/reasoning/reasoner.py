@@ -29,6 +29,7 @@ from edge_alm.reasoning.prompts import (
     chat_format,
     end_line,
     event_line,
+    guess_line,
     is_heard,
     ongoing_line,
     pinned_prompt,
@@ -38,7 +39,7 @@ from edge_alm.reasoning.prompts import (
     until_s,
 )
 from edge_alm.reasoning.scene import ALWAYS, QUESTION, SCRATCH, SceneMemory, never
-from edge_alm.types import SAMPLE_RATE_HZ, Answer, Event, Samples, Sound
+from edge_alm.types import SAMPLE_RATE_HZ, Answer, Event, Guess, Samples, Sound
 
 MAX_ANSWER_TOKENS = 64
 MAX_THOUGHT_TOKENS = 96
@@ -56,6 +57,13 @@ class Reasoner(Protocol):
     def append_event(self, event: Event) -> None:
         """Add an event to the scene. One that does not belong there is ignored."""
         ...
+
+    def append_guess(self, guess: Guess) -> None:
+        """Add what a sound without a sure name may have been.
+
+        Nothing, for who has not learnt to read it.
+        """
+        return
 
     def append_embeddings(
         self, embeddings: NDArray[np.float32], start_s: float, end_s: float
@@ -196,6 +204,11 @@ class LocalReasoner:
         """See :class:`Reasoner`."""
         if is_heard(event):
             self._append_text(event_line(event, self._loudness(event)), until_s(event))
+
+    def append_guess(self, guess: Guess) -> None:
+        """See :class:`Reasoner`."""
+        if self._trained:
+            self._append_text(guess_line(guess, self._levels.step(guess)), guess.end)
 
     def append_embeddings(
         self, embeddings: NDArray[np.float32], start_s: float, end_s: float

@@ -41,7 +41,7 @@ from edge_alm.reasoning.reasoner import (
     pick,
 )
 from edge_alm.reasoning.scene import ALWAYS, never
-from edge_alm.types import Answer, Event, Sound
+from edge_alm.types import Answer, Event, Guess, Sound
 
 API_KEY_VARIABLE = "EDGE_ALM_API_KEY"
 DEFAULT_TIMEOUT_S = 60.0
@@ -91,6 +91,9 @@ class RemoteReasoner:
         """See ``Reasoner``."""
         if is_heard(event):
             self._append(event_line(event), until_s(event))
+
+    def append_guess(self, guess: Guess) -> None:
+        """Nothing: a model that was not trained for it takes guesses for sounds."""
 
     def append_embeddings(
         self, embeddings: NDArray[np.float32], start_s: float, end_s: float

@@ -15,7 +15,7 @@ from edge_alm.errors import EdgeAlmError, RemoteError
 from edge_alm.reasoning.queue import DEFAULT_CAPACITY
 from edge_alm.reasoning.reasoner import QuestionCancelledError, Reasoner
 from edge_alm.reasoning.scene import never
-from edge_alm.types import Answer, Event, Lost, Sound
+from edge_alm.types import Answer, Event, Guess, Lost, Sound
 from edge_alm.workers import STOP_S, ClosedError, Hearing, Mind
 
 WAIT_S = 20.0
@@ -39,6 +39,9 @@ class Notebook:
             raise self.failure
         time.sleep(self.append_s)
         self.told.append(getattr(event, "label", event.type))
+
+    def append_guess(self, guess: Guess) -> None:
+        self.told.append(guess.labels[0])
 
     def append_embeddings(
         self, embeddings: NDArray[np.float32], start_s: float, end_s: float

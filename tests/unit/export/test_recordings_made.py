@@ -13,7 +13,7 @@ from toy import make_recording, write_scenes
 
 from edge_alm.errors import UsageError
 from edge_alm.models.bundle import load_bundle
-from edge_alm.types import SAMPLE_RATE_HZ, Event, Lost, Sound, Speech
+from edge_alm.types import SAMPLE_RATE_HZ, Event, Guess, Lost, Sound, Speech
 from export.corpus import Clip
 from export.recordings import (
     CORPUS_SHARES,
@@ -28,6 +28,7 @@ from export.recordings import (
 from export.scenes import Placed
 
 HOP_S = 0.48
+GUESSED = "[5.1-5.4 maybe whoosh, wind L9]\n"
 
 
 def plain(recording: Recording) -> tuple[object, ...]:
@@ -106,10 +107,11 @@ def test_a_recorder_writes_what_the_text_format_says() -> None:
     recorder.append_embeddings(np.full((1, 3), 3.0, np.float32), 2 * HOP_S, 3 * HOP_S)
     recorder.append_event(Sound("Dog", 0.0, 1.4, 0.9, "end"))
     recorder.append_embeddings(np.full((1, 3), 4.0, np.float32), 5.0, 5.0 + HOP_S)
+    recorder.append_guess(Guess(("Whoosh", "Wind"), 5.1, 5.4))
     items = recorder.items()
     hops = [item for item in items if not isinstance(item, str)]
     texts = [item if isinstance(item, str) else len(item) for item in items]
-    assert texts == ["Recording a.wav:\n", "[0.0]", 3, "[0.0-1.4 dog L9]\n", "[5.0]", 1]
+    assert texts == ["Recording a.wav:\n", "[0.0]", 3, "[0.0-1.4 dog L9]\n", "[5.0]", 1, GUESSED]
     assert np.concatenate(hops)[:, 0].tolist() == [1.0, 2.0, 3.0, 4.0]
     assert all(hop.dtype == np.float16 for hop in hops)
     recorder.reset()

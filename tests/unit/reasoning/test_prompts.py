@@ -12,6 +12,7 @@ from edge_alm.reasoning.prompts import (
     ChatFormat,
     chat_format,
     event_line,
+    guess_line,
     is_heard,
     ongoing_line,
     pinned_prompt,
@@ -19,7 +20,7 @@ from edge_alm.reasoning.prompts import (
     recording_line,
     turn_prompt,
 )
-from edge_alm.types import Event, Fault, Lost, Sound, Speech, Watch
+from edge_alm.types import Event, Fault, Guess, Lost, Sound, Speech, Watch
 
 LINES: list[tuple[Event, str]] = [
     (Sound("Dog bark", 12.5, 14.0, 0.934, "end"), "[12.5-14.0 dog bark]\n"),
@@ -43,6 +44,13 @@ def test_line_of_an_event(event: Event, line: str) -> None:
     assert is_heard(event) == bool(line)
 
 
+def test_a_guess_is_told_with_short_names() -> None:
+    names = ("Fart", "Domestic animals, pets", "Gong (bell)")
+    guess = Guess(names, 12.5, 14.0)
+    assert guess_line(guess) == "[12.5-14.0 maybe fart, domestic animals, gong]\n"
+    assert guess_line(guess, 3) == "[12.5-14.0 maybe fart, domestic animals, gong L3]\n"
+
+
 def test_ongoing_sound_lasts_until_now() -> None:
     rain = Sound("Rain", 3.0, None, 0.5, "start")
     assert ongoing_line(rain, 7.25) == "[3.0-7.2 rain]\n"
@@ -56,6 +64,7 @@ def test_outside_text_stays_on_its_line_and_is_never_control(words: str, label: 
         event_line(Speech(words, 0.0, 1.0, 0.5)),
         event_line(Sound(label, 0.0, 1.0, 0.5, "end")),
         recording_line(label),
+        guess_line(Guess((label, words), 0.0, 1.0)),
     ):
         assert line.count("\n") == 1
         assert line.endswith("\n")

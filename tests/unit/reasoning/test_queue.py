@@ -16,15 +16,16 @@ from edge_alm.reasoning.queue import (
     Line,
     NewStream,
     SceneQueue,
+    merge_one,
     spoken,
 )
-from edge_alm.types import SAMPLE_RATE_HZ, Answer, Lost, Sound, Speech, Watch
+from edge_alm.types import SAMPLE_RATE_HZ, Answer, Guess, Lost, Sound, Speech, Watch
 
-KINDS = st.lists(st.sampled_from("hhhhdcsl"), max_size=120)
+KINDS = st.lists(st.sampled_from("hhhhdcslg"), max_size=120)
 
 
 def _start(entry: Entry) -> float:
-    if isinstance(entry, Hops):
+    if isinstance(entry, Hops | Guess):
         return entry.start
     assert isinstance(entry, Line)
     return entry.event.at if isinstance(entry.event, Lost) else entry.event.start
@@ -33,6 +34,8 @@ def _start(entry: Entry) -> float:
 def _put(queue: SceneQueue, kind: str, at: float) -> None:
     if kind == "h":
         queue.put_embeddings(np.full((1, 4), at, np.float32), at, at + 1.0)
+    elif kind == "g":
+        queue.put_guess(Guess((f"a{at:.0f}", f"b{at:.0f}"), at, at + 1.0))
     elif kind == "s":
         queue.put_event(Speech(f"w{at:.0f}", at, at + 1.0, 0.5))
     elif kind == "l":
@@ -63,8 +66,14 @@ def test_full_queue_merges_and_loses_no_time(kinds: list[str], capacity: int) ->
         assert all(a.end <= b.start for a, b in itertools.pairwise(hops))
     # Lines are merged only when there are no two hops left.
     lines = [entry for entry in entries if isinstance(entry, Line)]
+    guesses = [entry for entry in entries if isinstance(entry, Guess)]
     if len(hops) > 1:
-        assert len(lines) == len(kinds) - len(times)
+        assert len(lines) + len(guesses) == len(kinds) - len(times)
+    if len(guesses) > 1:
+        assert len(lines) == len(kinds) - len(times) - kinds.count("g")
+    if guesses:
+        seconds = [float(s) for s, kind in enumerate(kinds) if kind == "g"]
+        assert (guesses[0].start, guesses[-1].end) == (seconds[0], seconds[-1] + 1.0)
     lost = [line.event.samples for line in lines if isinstance(line.event, Lost)]
     assert sum(lost) == SAMPLE_RATE_HZ * kinds.count("l")
     heard = [line.event for line in lines if isinstance(line.event, Sound)]
@@ -72,6 +81,17 @@ def test_full_queue_merges_and_loses_no_time(kinds: list[str], capacity: int) ->
         seconds = [s for s, kind in enumerate(kinds) if kind in "dc"]
         assert heard[0].start == seconds[0]
         assert max(e.end or 0.0 for e in heard) == seconds[-1] + 1.0
+
+
+def test_guesses_that_are_merged_keep_the_likeliest_of_each() -> None:
+    entries: list[Entry] = [
+        Guess(("a", "b", "c"), 0.0, 1.0),
+        Line(Sound("Dog", 1.0, 2.0, 0.5, "end")),
+        Guess(("d", "e", "f"), 2.0, 3.0),
+    ]
+    merge_one(entries)
+    assert entries[0] == Guess(("a", "b", "d"), 0.0, 3.0)
+    assert len(entries) == 2
 
 
 def test_repeats_of_a_sound_become_one_line_with_their_number() -> None:
