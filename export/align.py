@@ -271,8 +271,7 @@ def main() -> None:
         lessons = Curriculum(config.curriculum(), maker, tokenize, config.training.seed)
         model = build(language_model, lessons.n_in, config.model, config.training.seed)
         if args.start:
-            bundle = load_bundle(args.start, language_model=False)
-            load_weights(model, read_weights(bundle, language_model.config))
+            load_weights(model, read_weights(load_bundle(args.start), language_model.config))
         Trainer(model, lessons, config, args.out).run()
     except EdgeAlmError as error:
         raise SystemExit(f"align: {error}") from error

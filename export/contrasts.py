@@ -18,6 +18,8 @@ LONGER = 2.2
 MOST_SOUNDS = 4
 MOST_WRONG = 3
 ATTRIBUTES = ("loud", "quiet"), ("long", "short"), ("near", "far")
+KIND_SHARES = 1.0, 2.0, 2.0
+"""Two sounds nearly always differ in how loud they are, and rarely in the others."""
 
 
 def contrast(rng: np.random.Generator, timeline: Sequence[Placed]) -> tuple[str, ...] | None:
@@ -51,8 +53,8 @@ def _attributes(rng: np.random.Generator, timeline: Sequence[Placed]) -> tuple[s
     kinds = [i for i, is_clear in enumerate(clear) if is_clear]
     if not kinds:
         return None
-    # Loudness is learnt last: it stands in two digits, and in each soft token a little.
-    kind = 0 if 0 in kinds and rng.random() < 0.6 else kinds[rng.integers(len(kinds))]
+    shares = np.array([KIND_SHARES[kind] for kind in kinds])
+    kind = kinds[rng.choice(len(kinds), p=shares / shares.sum())]
     words = ATTRIBUTES[kind] if more[kind] else ATTRIBUTES[kind][::-1]
 
     def caption(one: Placed, other: Placed, first: str, second: str) -> str:
