@@ -561,18 +561,31 @@ def keep_up(packets: Iterable[Packet], relieve: Callable[[Relief], None]) -> Ite
         relieve: called with what is given up, before the fault.
     """
     lag, overload = Lag(), Overload()
+    waited_s, asked_s = 0.0, time.monotonic()
     for packet in packets:
-        if not isinstance(packet, Frame):
-            yield packet
-            continue
-        for at in range(0, len(packet.samples), HOP_SAMPLES):
-            piece = packet.samples[at : at + HOP_SAMPLES]
-            yield replace(packet, start=packet.start + at, samples=piece)
+        waited_s += time.monotonic() - asked_s
+        for piece in _pieces(packet):
+            yield piece
+            if not isinstance(piece, Frame):
+                continue
             now_s = time.monotonic()
-            fault = overload.push(now_s, lag.push(now_s, packet.end / SAMPLE_RATE_HZ))
+            fault = overload.push(now_s, lag.push(now_s, piece.end / SAMPLE_RATE_HZ, waited_s))
+            waited_s = 0.0
             if fault is not None:
                 relieve(overload.relief)
-                yield fault
+                # Each fault is told once: only its time tells that a step is taken again.
+                yield replace(fault, at_unix=time.time())
+        asked_s = time.monotonic()
+
+
+def _pieces(packet: Packet) -> Iterator[Packet]:
+    """The packet; a frame in pieces of at most a hop."""
+    if not isinstance(packet, Frame):
+        yield packet
+        return
+    for at in range(0, len(packet.samples), HOP_SAMPLES):
+        samples = packet.samples[at : at + HOP_SAMPLES]
+        yield replace(packet, start=packet.start + at, samples=samples)
 
 
 def _overloaded() -> OverloadedError:
