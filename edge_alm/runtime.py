@@ -111,6 +111,8 @@ class Ears:
         """Of the stream under way. It knows these ears: kept for longer, it would keep them."""
         self._heard_s: float | None = None  # of the stream before that
         self._relief = Relief.NOTHING
+        self._relieving = threading.Lock()
+        """A stream that ends, or is taken over from, gives up nothing any more."""
         self._closed = threading.Event()
         self._mind: Mind | None = None
         self._recent: RecentAudio | None = None  # for a language model that hears it itself
@@ -261,16 +263,20 @@ class Ears:
             EdgeAlmError: the language model cannot be loaded or reached.
         """
         mind = self._require_mind()
+        if self._refuses():  # before the mind reads the scene for it
+            raise _overloaded()
         asked_s = time.perf_counter()
-        given_up = threading.Event()
+        given_up, overloaded = threading.Event(), threading.Event()
         recent = self._recent
         since = 0 if since_s is None else round(since_s * SAMPLE_RATE_HZ)
 
         def is_given_up() -> bool:
-            return mind.is_closing() or given_up.is_set() or self._refuses() or cancelled()
+            if self._refuses():
+                overloaded.set()
+            return mind.is_closing() or given_up.is_set() or overloaded.is_set() or cancelled()
 
         def answer(reasoner: Reasoner) -> Answer:
-            if self._refuses():
+            if self._refuses():  # since it was asked
                 raise _overloaded()
             waited_ms = 1000.0 * (time.perf_counter() - asked_s)
             # Only a language model of a bundle that has an audio projector hears by itself.
@@ -298,7 +304,7 @@ class Ears:
             self._tell(answered)
             return answered
         except QuestionCancelledError:
-            if self._refuses():
+            if overloaded.is_set():
                 raise _overloaded() from None
             raise
         finally:
@@ -419,10 +425,11 @@ class Ears:
                 transcription = kind(self._load_transcriber, on_partial)
             keep = partial(self._keep_hop, waits=waits)
             pipeline = self._make_pipeline(transcription, watcher, keep)
-            self._ongoing, self._pipeline = (), pipeline
+            with self._relieving:
+                self._ongoing, self._pipeline = (), pipeline
+                self._give_up(Relief.NOTHING)
             if self._recent is not None:
                 self._recent.reset()
-            self._relieve(pipeline, transcription, Relief.NOTHING)
             if self._mind:
                 self._mind.scene.begin_stream()
             packets = self._kept(source.packets())
@@ -438,22 +445,27 @@ class Ears:
             self._let_go(pipeline)
 
     def _let_go(self, pipeline: Pipeline | None) -> None:
-        if pipeline is not None and pipeline is self._pipeline:
-            self._relieve(pipeline, None, Relief.NOTHING)
-            self._heard_s, self._pipeline = pipeline.heard_s, None
+        with self._relieving:
+            if pipeline is not None and pipeline is self._pipeline:
+                self._give_up(Relief.NOTHING)
+                self._heard_s, self._pipeline = pipeline.heard_s, None
 
     def _relieve(
         self, pipeline: Pipeline, transcription: Transcription | None, relief: Relief
     ) -> None:
-        """Give up what ``relief`` says, and take up the rest."""
-        if pipeline is not self._pipeline:
-            return  # a stream that another has taken over from
-        self._relief = relief
-        if self._mind:
-            self._mind.scene.hold(self._refuses())
+        """On the hearing thread: give up what ``relief`` says, and take up the rest."""
+        with self._relieving:
+            if pipeline is self._pipeline:
+                self._give_up(relief)
         if isinstance(transcription, ThreadedTranscription):
             transcription.relieve(relief >= Relief.TRANSCRIPTION)
         pipeline.thin(relief >= Relief.HOPS)
+
+    def _give_up(self, relief: Relief) -> None:
+        """Of questions, which belong to no stream."""
+        self._relief = relief
+        if self._mind:
+            self._mind.scene.hold(self._refuses())
 
     def _heard(
         self, pipeline: Pipeline, packets: Iterable[Packet], source: Source, *, waits: bool
