@@ -101,14 +101,18 @@ class Overload:
             if now_s - self._taken_up_s < 2.0 * self._calm_s:
                 self._calm_s = min(2.0 * self._calm_s, LONGEST_CALM_S)
             self.relief = Relief(self.relief + 1)
-            return _tell("overload", behind_s, _GIVEN_UP[self.relief])
+            return Fault(
+                "overload",
+                f"{_GIVEN_UP[self.relief]}: hearing is {behind_s:.1f} s behind",
+                "give it a faster machine or a smaller model, or leave out what is not needed",
+            )
         self._looked = None
         if behind_s > LEVEL_S or self._calm_since_s is None:
             self._calm_since_s = None if behind_s > LEVEL_S else now_s
         elif self.relief and now_s - self._calm_since_s >= self._calm_s:
             again, self.relief = self.relief, Relief(self.relief - 1)
             self._calm_since_s = self._taken_up_s = now_s
-            return _tell("overload-eases", behind_s, _TAKEN_UP[again])
+            return Fault("overload-eases", f"{_TAKEN_UP[again]}: hearing keeps up", "")
         elif now_s - self._calm_since_s >= LONGEST_CALM_S:
             self._calm_s = CALM_S
         return None
@@ -123,13 +127,3 @@ class Overload:
             return False
         self._looked = now_s, behind_s
         return behind_then_s - behind_s < DRAIN * (now_s - then_s)
-
-
-def _tell(code: str, behind_s: float, what: str) -> Fault:
-    return Fault(
-        code,
-        f"{what}: hearing is {behind_s:.1f} s behind",
-        "give it a faster machine or a smaller model, or leave out what is not needed"
-        if code == "overload"
-        else "",
-    )
