@@ -22,8 +22,6 @@ DRAIN = 0.25
 CALM_S, LONGEST_CALM_S = 5.0, 80.0
 """How long hearing has to keep up before something is taken up again; twice as long each time
 that was too soon, or it would go back and forth."""
-DRIFT = 1e-3
-"""A device's clock may run off by so much; the worst sound cards do by 5e-4."""
 
 
 class Relief(IntEnum):
@@ -53,25 +51,30 @@ _TAKEN_UP = {
 class Lag:
     """How far behind a stream hearing is. State of one stream.
 
-    Nobody knows when a sample was taken, but it cannot come earlier than that: the least delay
-    ever seen is that of a machine which keeps up.
+    It falls behind by what hearing takes beyond the length of what is heard. When a sample came
+    does not count: a source may fall silent and go on where it was, or send at once what it has
+    kept. While hearing waits for its source it makes up for as much, and no more than that: a
+    process that is stopped while it asks for the next packet only seems to wait.
     """
 
     def __init__(self) -> None:
-        self._least_s = math.inf
-        self._last_s = 0.0
+        self._behind_s = 0.0
+        self._last: tuple[float, float] | None = None
 
-    def push(self, now_s: float, came_s: float) -> float:
+    def push(self, now_s: float, end_s: float, waited_s: float) -> float:
         """Seconds behind, at least 0.
 
         Args:
-            now_s: on a clock that never jumps.
-            came_s: the end of the frame that is being heard, on the stream's clock.
+            now_s: when a frame was heard, on a clock that never jumps.
+            end_s: its end on the stream's clock, on which lost samples count as heard.
+            waited_s: how long, since the frame before was heard, the source had nothing.
         """
-        delay_s = now_s - came_s
-        drift_s = DRIFT * (now_s - self._last_s)
-        self._least_s, self._last_s = min(delay_s, self._least_s + drift_s), now_s
-        return delay_s - self._least_s
+        last_s, last_end_s = self._last or (now_s, end_s)
+        self._last = now_s, end_s
+        took_s = max(0.0, now_s - last_s - waited_s)
+        left_s = max(0.0, self._behind_s - waited_s)
+        self._behind_s = max(0.0, left_s + took_s - (end_s - last_end_s))
+        return self._behind_s
 
 
 class Overload:
@@ -98,14 +101,18 @@ class Overload:
             if now_s - self._taken_up_s < 2.0 * self._calm_s:
                 self._calm_s = min(2.0 * self._calm_s, LONGEST_CALM_S)
             self.relief = Relief(self.relief + 1)
-            return _tell("overload", behind_s, _GIVEN_UP[self.relief])
+            return Fault(
+                "overload",
+                f"{_GIVEN_UP[self.relief]}: hearing is {behind_s:.1f} s behind",
+                "give it a faster machine or a smaller model, or leave out what is not needed",
+            )
         self._looked = None
         if behind_s > LEVEL_S or self._calm_since_s is None:
             self._calm_since_s = None if behind_s > LEVEL_S else now_s
         elif self.relief and now_s - self._calm_since_s >= self._calm_s:
             again, self.relief = self.relief, Relief(self.relief - 1)
             self._calm_since_s = self._taken_up_s = now_s
-            return _tell("overload-eases", behind_s, _TAKEN_UP[again])
+            return Fault("overload-eases", f"{_TAKEN_UP[again]}: hearing keeps up", "")
         elif now_s - self._calm_since_s >= LONGEST_CALM_S:
             self._calm_s = CALM_S
         return None
@@ -120,13 +127,3 @@ class Overload:
             return False
         self._looked = now_s, behind_s
         return behind_then_s - behind_s < DRAIN * (now_s - then_s)
-
-
-def _tell(code: str, behind_s: float, what: str) -> Fault:
-    return Fault(
-        code,
-        f"{what}: hearing is {behind_s:.1f} s behind",
-        "give it a faster machine or a smaller model, or leave out what is not needed"
-        if code == "overload"
-        else "",
-    )

@@ -113,6 +113,8 @@ class Ears:
         """Of the stream under way. It knows these ears: kept for longer, it would keep them."""
         self._heard_s: float | None = None  # of the stream before that
         self._relief = Relief.NOTHING
+        self._relieving = threading.Lock()
+        """A stream that ends, or is taken over from, gives up nothing any more."""
         self._closed = threading.Event()
         self._mind: Mind | None = None
         self._recent: RecentAudio | None = None  # for a language model that hears it itself
@@ -263,16 +265,20 @@ class Ears:
             EdgeAlmError: the language model cannot be loaded or reached.
         """
         mind = self._require_mind()
+        if self._refuses():  # before the mind reads the scene for it
+            raise _overloaded()
         asked_s = time.perf_counter()
-        given_up = threading.Event()
+        given_up, overloaded = threading.Event(), threading.Event()
         recent = self._recent
         since = 0 if since_s is None else round(since_s * SAMPLE_RATE_HZ)
 
         def is_given_up() -> bool:
-            return mind.is_closing() or given_up.is_set() or self._refuses() or cancelled()
+            if self._refuses():
+                overloaded.set()
+            return mind.is_closing() or given_up.is_set() or overloaded.is_set() or cancelled()
 
         def answer(reasoner: Reasoner) -> Answer:
-            if self._refuses():
+            if self._refuses():  # since it was asked
                 raise _overloaded()
             waited_ms = 1000.0 * (time.perf_counter() - asked_s)
             # Only a language model of a bundle that has an audio projector hears by itself.
@@ -300,7 +306,7 @@ class Ears:
             self._tell(answered)
             return answered
         except QuestionCancelledError:
-            if self._refuses():
+            if overloaded.is_set():
                 raise _overloaded() from None
             raise
         finally:
@@ -421,10 +427,11 @@ class Ears:
                 transcription = kind(self._load_transcriber, on_partial)
             keep = partial(self._keep_hop, waits=waits)
             pipeline = self._make_pipeline(transcription, watcher, keep)
-            self._ongoing, self._pipeline = (), pipeline
+            with self._relieving:
+                self._ongoing, self._pipeline = (), pipeline
+                self._give_up(Relief.NOTHING)
             if self._recent is not None:
                 self._recent.reset()
-            self._relieve(pipeline, transcription, Relief.NOTHING)
             if self._mind:
                 self._mind.scene.begin_stream()
             packets = self._kept(source.packets())
@@ -440,22 +447,27 @@ class Ears:
             self._let_go(pipeline)
 
     def _let_go(self, pipeline: Pipeline | None) -> None:
-        if pipeline is not None and pipeline is self._pipeline:
-            self._relieve(pipeline, None, Relief.NOTHING)
-            self._heard_s, self._pipeline = pipeline.heard_s, None
+        with self._relieving:
+            if pipeline is not None and pipeline is self._pipeline:
+                self._give_up(Relief.NOTHING)
+                self._heard_s, self._pipeline = pipeline.heard_s, None
 
     def _relieve(
         self, pipeline: Pipeline, transcription: Transcription | None, relief: Relief
     ) -> None:
-        """Give up what ``relief`` says, and take up the rest."""
-        if pipeline is not self._pipeline:
-            return  # a stream that another has taken over from
-        self._relief = relief
-        if self._mind:
-            self._mind.scene.hold(self._refuses())
+        """On the hearing thread: give up what ``relief`` says, and take up the rest."""
+        with self._relieving:
+            if pipeline is self._pipeline:
+                self._give_up(relief)
         if isinstance(transcription, ThreadedTranscription):
             transcription.relieve(relief >= Relief.TRANSCRIPTION)
         pipeline.thin(relief >= Relief.HOPS)
+
+    def _give_up(self, relief: Relief) -> None:
+        """Of questions, which belong to no stream."""
+        self._relief = relief
+        if self._mind:
+            self._mind.scene.hold(self._refuses())
 
     def _heard(
         self, pipeline: Pipeline, packets: Iterable[Packet], source: Source, *, waits: bool
@@ -569,18 +581,31 @@ def keep_up(packets: Iterable[Packet], relieve: Callable[[Relief], None]) -> Ite
         relieve: called with what is given up, before the fault.
     """
     lag, overload = Lag(), Overload()
+    waited_s, asked_s = 0.0, time.monotonic()
     for packet in packets:
-        if not isinstance(packet, Frame):
-            yield packet
-            continue
-        for at in range(0, len(packet.samples), HOP_SAMPLES):
-            piece = packet.samples[at : at + HOP_SAMPLES]
-            yield replace(packet, start=packet.start + at, samples=piece)
+        waited_s += time.monotonic() - asked_s
+        for piece in _pieces(packet):
+            yield piece
+            if not isinstance(piece, Frame):
+                continue
             now_s = time.monotonic()
-            fault = overload.push(now_s, lag.push(now_s, packet.end / SAMPLE_RATE_HZ))
+            fault = overload.push(now_s, lag.push(now_s, piece.end / SAMPLE_RATE_HZ, waited_s))
+            waited_s = 0.0
             if fault is not None:
                 relieve(overload.relief)
-                yield fault
+                # Each fault is told once: only its time tells that a step is taken again.
+                yield replace(fault, at_unix=time.time())
+        asked_s = time.monotonic()
+
+
+def _pieces(packet: Packet) -> Iterator[Packet]:
+    """The packet; a frame in pieces of at most a hop."""
+    if not isinstance(packet, Frame):
+        yield packet
+        return
+    for at in range(0, len(packet.samples), HOP_SAMPLES):
+        samples = packet.samples[at : at + HOP_SAMPLES]
+        yield replace(packet, start=packet.start + at, samples=samples)
 
 
 def _overloaded() -> OverloadedError:

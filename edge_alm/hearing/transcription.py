@@ -206,7 +206,7 @@ class ThreadedTranscription:
         waiting = [i for i, (_, samples) in enumerate(self._waiting) if len(samples)]
         for i in waiting[: max(0, len(waiting) - kept)]:
             start, samples = self._waiting[i]
-            self._waiting[i] = start, samples[:0]
+            self._waiting[i] = start, samples[:0].copy()  # a view would keep all of it
             self._ready.put(
                 Fault(
                     "speech-skipped",

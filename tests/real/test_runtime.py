@@ -20,7 +20,8 @@ from command import DATA, PATIENCE_S, ROOT, environment
 import edge_alm
 from edge_alm import runtime
 from edge_alm.audio.file import AudioFile
-from edge_alm.errors import EdgeAlmError, UsageError
+from edge_alm.errors import EdgeAlmError, OverloadedError, UsageError
+from edge_alm.overload import Relief
 from edge_alm.reasoning.prompts import is_heard
 from edge_alm.reasoning.reasoner import LocalReasoner, QuestionCancelledError
 from edge_alm.types import Event, Frame, Packet, Sound, Speech
@@ -291,6 +292,55 @@ time.sleep(0.5)
             check=False,
         )
         assert (done.returncode, done.stdout, done.stderr) == (0, "Caw\n", "")
+
+
+class Once(Forever):
+    """A crow, then a microphone that gives nothing."""
+
+    def packets(self) -> Iterator[Packet]:
+        yield next(super().packets())
+        self.closed.wait()
+
+
+def test_questions_are_refused_while_their_stream_lasts(
+    ears: runtime.Ears, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    relieve: list[Callable[[Relief], None]] = []
+
+    def keep_up(packets: Any, own: Callable[[Relief], None]) -> Any:
+        relieve.append(own)
+        return packets
+
+    def is_refused(**options: Any) -> bool:
+        try:
+            ears.ask("What was heard?", choices=["a crow", "a bell"], **options)
+        except OverloadedError:
+            return True
+        return False
+
+    monkeypatch.setattr(runtime, "keep_up", keep_up)
+    events = ears.listen(Once())
+    assert next(events)
+    assert not is_refused()
+    relieve[0](Relief.THINKING)
+    assert not is_refused(think=True)
+    relieve[0](Relief.ANSWERS)
+    assert is_refused()
+    relieve[0](Relief.NOTHING)
+    with pytest.raises(OverloadedError, match="ask again"):
+        ears.ask("Tell a story.", on_text=lambda _: relieve[0](Relief.ANSWERS))
+
+    more = ears.listen(Once())
+    assert next(more)
+    assert not is_refused()
+    relieve[0](Relief.HOPS)
+    assert not is_refused(), "by a stream that another has taken over from"
+    relieve[1](Relief.HOPS)
+    assert is_refused()
+    more.close()  # type: ignore[attr-defined]
+    assert not is_refused()
+    relieve[1](Relief.HOPS)
+    assert not is_refused(), "by a stream that is over"
 
 
 def test_another_stream_ends_the_one_before(hearing: runtime.Ears) -> None:

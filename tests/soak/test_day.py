@@ -15,6 +15,9 @@ from scales import IS_LONG, scale
 
 SETTLED_MINUTES = 60 if IS_LONG else 4
 """The first hour fills the context and the allocator's pools."""
+GROWTH = scale(1.05, 1.01)
+"""Of memory at most. In a few minutes hearing runs ahead of the questions, and by how much is the
+machine's affair."""
 
 
 @pytest.mark.timeout(0 if IS_LONG else 600)
@@ -47,4 +50,4 @@ def test_a_day(models: Path, require: Callable[[object, str], None]) -> None:
         statistics.median(line["rss_bytes"] for line in part)
         for part in (settled[:half], settled[half:])
     )
-    assert after < before * 1.01, (before, after)
+    assert after < before * GROWTH, (before, after)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edge_alm import runtime
@@ -105,22 +105,41 @@ def test_what_was_taken_up_too_soon_is_left_for_longer_each_time() -> None:
     assert waits == pytest.approx(expected, abs=0.3)
 
 
-@given(
-    st.lists(st.floats(0.0, 5.0), min_size=1, max_size=50),
-    st.floats(-1e5, 1e5),
-    st.floats(0.0, 5e-4),
-)
-def test_lag_is_the_delay_beyond_the_least_whatever_the_clocks(
-    delays_s: list[float], origin_s: float, drift: float
+LENGTHS_S = st.floats(0.005, 2.0)
+PARTS = st.lists(st.tuples(LENGTHS_S, st.floats(0.0, 4.0)), min_size=1, max_size=50)
+
+
+@given(PARTS, st.floats(-1e5, 1e5))
+def test_lag_is_the_delay_of_what_comes_in_real_time(
+    parts: list[tuple[float, float]], origin_s: float
 ) -> None:
-    lag = Lag()
-    least_s = delays_s[0]
-    for i, delay_s in enumerate(delays_s):
-        came_s = 0.1 * i
-        least_s = min(least_s, delay_s)
-        behind_s = lag.push(origin_s + came_s * (1 + drift) + delay_s, came_s)
-        assert behind_s == pytest.approx(delay_s - least_s, abs=0.05)
+    """To within a part's length, whatever each part takes and whatever clock there is."""
+    lag, now_s, came_s = Lag(), 0.0, 0.0
+    longest_s = parts[0][1]  # what the first part takes does not count
+    for length_s, took_s in parts:
+        came_s += length_s
+        longest_s = max(longest_s, length_s)
+        waited_s = max(0.0, came_s - now_s)
+        now_s += waited_s + took_s
+        behind_s = lag.push(origin_s + now_s, came_s, waited_s)
+        assert now_s - came_s - longest_s - 1e-6 <= behind_s <= now_s - came_s + 1e-6
         assert behind_s >= 0.0
+
+
+@given(st.floats(0.0, 20.0), st.floats(0.0, 20.0))
+def test_a_wait_makes_up_for_as_much(took_s: float, waited_s: float) -> None:
+    lag = Lag()
+    lag.push(0.0, 0.0, 0.0)
+    behind_s = lag.push(took_s, 1.0, 0.0)
+    left_s = lag.push(took_s + waited_s + 1.0, 2.0, waited_s)
+    assert left_s == pytest.approx(max(0.0, behind_s - waited_s))
+
+
+def test_what_is_lost_need_not_be_heard() -> None:
+    lag = Lag()
+    lag.push(0.0, 0.0, 0.0)
+    assert lag.push(10.0, 1.0, 0.0) == 9.0
+    assert lag.push(10.5, 9.0, 0.0) == 1.5
 
 
 FRAMES = st.lists(st.integers(1, 4 * HOP_SAMPLES), min_size=1, max_size=8)
@@ -163,17 +182,92 @@ def describe(packet: Packet) -> object:
     return packet
 
 
-def test_a_slow_reader_is_relieved_before_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The clock is a number here: each piece takes the reader twice its length."""
-    clock = [0.0]
-    monkeypatch.setattr("edge_alm.runtime.time.monotonic", lambda: clock[0])
+BURSTS = st.lists(
+    st.tuples(st.floats(0.0, 600.0), st.lists(st.integers(1, 4 * HOP_SAMPLES), max_size=20)),
+    max_size=10,
+)
+"""Seconds of silence of the source, then the lengths of frames that come at once."""
+
+
+def run(
+    monkeypatch: pytest.MonkeyPatch,
+    bursts: list[tuple[float, list[int]]],
+    share: float,
+    stops: dict[int, float] | None = None,
+) -> tuple[list[Relief], list[Fault]]:
+    """What is given up and told; the clock is a number here.
+
+    Args:
+        share: what hearing a piece takes, over the length of the piece.
+        stops: how long the process stands still, in seconds, as it asks for a frame, by the
+            frame's number.
+    """
+    clock_s = [0.0]
     relieved: list[Relief] = []
-    told: list[str] = []
-    packets = (Frame(i * HOP_SAMPLES, np.zeros(HOP_SAMPLES, np.float32)) for i in range(30))
-    for packet in runtime.keep_up(packets, relieved.append):
+    told: list[Fault] = []
+
+    def source() -> Iterator[Packet]:
+        at, comes_s, number = 0, 0.0, 0
+        for silence_s, lengths in bursts:
+            comes_s += silence_s
+            for length in lengths:
+                clock_s[0] = max(clock_s[0], comes_s) + (stops or {}).get(number, 0.0)
+                yield Frame(at, np.zeros(length, np.float32))
+                at, number = at + length, number + 1
+
+    monkeypatch.setattr("edge_alm.runtime.time.monotonic", lambda: clock_s[0])
+    for packet in runtime.keep_up(source(), relieved.append):
         if isinstance(packet, Frame):
-            clock[0] += 2 * len(packet.samples) / SAMPLE_RATE_HZ
+            clock_s[0] += share * len(packet.samples) / SAMPLE_RATE_HZ
         elif isinstance(packet, Fault):
-            told.append(packet.message)
-            assert len(told) == len(relieved)
+            told.append(packet)
+            assert len(told) == len(relieved), "it is relieved before it is told"
+    return relieved, told
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(BURSTS, st.floats(0.0, 1.0))
+def test_a_source_may_pause_and_go_on_as_it_likes(
+    monkeypatch: pytest.MonkeyPatch, bursts: list[tuple[float, list[int]]], share: float
+) -> None:
+    assert run(monkeypatch, bursts, share) == ([], [])
+
+
+def in_real_time(frame: int, seconds: float) -> list[tuple[float, list[int]]]:
+    """Frames of so many samples from a microphone."""
+    length_s = frame / SAMPLE_RATE_HZ
+    return [(length_s, [frame])] * round(seconds / length_s)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(160, 4 * HOP_SAMPLES), st.floats(1.5, 20.0))
+def test_a_slow_reader_gives_up_all(
+    monkeypatch: pytest.MonkeyPatch, frame: int, share: float
+) -> None:
+    relieved, told = run(monkeypatch, in_real_time(frame, 30.0), share)
     assert relieved == list(Relief)[1:]
+    assert [fault.code for fault in told] == ["overload"] * 4
+
+
+def test_a_stop_that_looks_like_a_wait_hides_no_overload(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that is given half of a core in slices stands still now and then as it asks."""
+    stops = dict.fromkeys(range(0, 300, 10), 0.3)
+    relieved, _ = run(monkeypatch, in_real_time(1_600, 30.0), 2.0, stops)
+    assert relieved == list(Relief)[1:]
+
+
+def test_after_a_pause_nothing_is_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = in_real_time(1_600, 3.0)
+    relieved, _ = run(monkeypatch, slow, 2.0)
+    assert relieved
+    # Behind by less than a second once more.
+    again = [*slow, (60.0, [1_600]), *in_real_time(1_600, 0.8)]
+    assert run(monkeypatch, again, 2.0)[0] == relieved
+
+
+def test_each_step_is_told_however_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The runtime tells what is the same only once."""
+    again = [*in_real_time(1_600, 1.5), (100.0, [1_600]), (100.0, [1_600])]
+    _, told = run(monkeypatch, again * 3, 2.0)
+    assert [fault.code for fault in told] == ["overload", "overload-eases"] * 3
+    assert len(set(told)) == len(told)

@@ -69,10 +69,10 @@ class WatchFor(Node):
         if self._client is None:
             self._tell(True)
             self._over.reset()  # heard again: it stays true for as long from now on
+        elif not self._client.service_is_ready():
+            # No call, so nothing to hold off: whoever serves it later is called at the next word.
+            self.get_logger().warning(f"{self._client.srv_name}: heard, but nobody serves it")
         elif self._hold_off.passes(time.monotonic()):
-            if not self._client.service_is_ready():
-                self.get_logger().warning(f"{self._client.srv_name}: heard, but nobody serves it")
-                return
             self._client.call_async(Trigger.Request()).add_done_callback(self._on_reply)
 
     def _on_reply(self, reply: Any) -> None:
