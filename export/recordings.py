@@ -266,6 +266,7 @@ RECIPES: dict[str, Callable[[np.random.Generator], Recipe]] = {
     "mixed": choose_recipe,
     "clean": lambda rng: replace(Recipe.clean(), events=(0, 1, 1, 1)),
     "pairs": choose_pair,
+    "distance": lambda rng: replace(choose_pair(rng), near_far=1.0),
 }
 
 
