@@ -30,6 +30,7 @@ BELOW: dict[str, set[str]] = {
     "pipeline": MIDDLE,
     "workers": MIDDLE | {"pipeline"},
     "runtime": MIDDLE | {"overload", "pipeline", "workers"},
+    "recall": MIDDLE | {"log", "runtime"},
     "questions": FOUNDATION,
 }
 """What each part may import. The command line and the package itself may import everything."""
