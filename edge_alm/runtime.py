@@ -312,6 +312,32 @@ class Ears:
         finally:
             given_up.set()  # Ctrl-C in an interactive session must not leave it at work
 
+    def relive(self, events: Iterable[Event]) -> None:
+        """Let the scene be these events, of a log for instance, in place of what was heard.
+
+        Args:
+            events: in order, with times on a clock of their own.
+
+        Raises:
+            UsageError: a stream is under way, or there is no language model.
+            ClosedError: the ears are closed.
+            EdgeAlmError: the language model cannot be loaded.
+        """
+        if self._pipeline is not None:
+            raise UsageError(
+                "events", expected="ears that listen to nothing", got="a stream under way"
+            )
+        told = list(events)
+
+        def relive(reasoner: Reasoner) -> None:
+            reasoner.reset()
+            for event in told:
+                reasoner.append_event(event)
+
+        mind = self._require_mind()
+        self._ongoing, self._heard_s = (), None
+        mind.call(relive).result()
+
     def flush(self) -> None:
         """Wait until all that was heard is in the language model's context, as it is live.
 

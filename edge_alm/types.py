@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:
@@ -180,6 +180,15 @@ def event_from_dict(values: Mapping[str, Any]) -> Event:
     if not (needed <= rest.keys() <= known):
         raise ValueError(f"{kind} event: expected keys {sorted(needed)}, got {sorted(rest)}")
     return cls(**rest)
+
+
+def without_words(event: Event) -> Event:
+    """The event with empty texts where it tells what was said, asked or answered."""
+    if isinstance(event, Speech):
+        return replace(event, text="")
+    if isinstance(event, Answer):
+        return replace(event, question="", text="", choice=None if event.choice is None else "")
+    return event
 
 
 class Source(Protocol):

@@ -8,7 +8,15 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
-from edge_alm.cli.options import SOURCE_HELP, add_model_options, add_source_options, load_ears
+from edge_alm.cli.options import (
+    SOURCE_HELP,
+    add_log_options,
+    add_model_options,
+    add_redaction,
+    add_source_options,
+    load_ears,
+    open_log,
+)
 from edge_alm.cli.output import (
     CLEAR_LINE,
     event_to_text,
@@ -17,10 +25,12 @@ from edge_alm.cli.output import (
     print_notice,
 )
 from edge_alm.errors import EdgeAlmError, OverloadedError, RemoteError, UsageError
-from edge_alm.types import Event, Fault
+from edge_alm.types import Event, Fault, without_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from edge_alm.log import EventLog
 
 PROMPT = "> "
 
@@ -39,6 +49,8 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--quiet", action="store_true", help="print no sounds and speech, only answers and faults"
     )
+    add_log_options(parser)
+    add_redaction(parser)
     add_source_options(parser)
     add_model_options(parser)
     parser.set_defaults(run=run)
@@ -57,11 +69,11 @@ def run(args: argparse.Namespace) -> int:
         )
     is_terminal = sys.stdin.isatty()
     done = threading.Event()
-    with load_ears(args, llm=True) as ears:
+    with open_log(args) as log, load_ears(args, llm=True) as ears:
         source = open_source(args.source, realtime=args.realtime, backend=args.backend)
         events = ears.listen(source, realtime=args.realtime)
         listening = threading.Thread(
-            target=_print_events, args=(events, args, is_terminal, done), daemon=True
+            target=_tell_events, args=(events, args, is_terminal, done, log), daemon=True
         )
         listening.start()
         if not (is_terminal or args.realtime or source.live):
@@ -80,6 +92,8 @@ def run(args: argparse.Namespace) -> int:
             except (UsageError, RemoteError, OverloadedError) as error:
                 print_notice(str(error))
                 continue
+            if log:
+                log.write(answer)
             if is_terminal and not args.json:
                 # The question is on the screen; a prompt may have come since.
                 sys.stderr.write(CLEAR_LINE)
@@ -101,8 +115,12 @@ def _read_question(is_terminal: bool) -> str | None:
     return line.strip() if line else None
 
 
-def _print_events(
-    events: Iterator[Event], args: argparse.Namespace, is_terminal: bool, done: threading.Event
+def _tell_events(
+    events: Iterator[Event],
+    args: argparse.Namespace,
+    is_terminal: bool,
+    done: threading.Event,
+    log: EventLog | None,
 ) -> None:
     # The reader of the output has gone: the next answer meets that too, and ends the command.
     with contextlib.suppress(BrokenPipeError):
@@ -110,14 +128,19 @@ def _print_events(
             for event in events:
                 if done.is_set():
                     return
+                if log:
+                    log.write(event)
                 if args.quiet and not isinstance(event, Fault):
                     continue
+                shown = without_words(event) if args.redact_speech else event
                 if args.json:
-                    print_event(event, as_json=True)
+                    print_event(shown, as_json=True)
                 else:
-                    _print_aside(event_to_text(event), is_terminal)
+                    _print_aside(event_to_text(shown), is_terminal)
         except EdgeAlmError as error:
-            print_notice(str(error))
+            # A log that was closed in between is none.
+            if not done.is_set():
+                print_notice(str(error))
 
 
 def _print_aside(text: str, is_terminal: bool) -> None:

@@ -5,9 +5,18 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from edge_alm.cli.options import SOURCE_HELP, add_model_options, add_source_options, load_ears
+from edge_alm.cli.options import (
+    SOURCE_HELP,
+    add_log_options,
+    add_model_options,
+    add_redaction,
+    add_source_options,
+    load_ears,
+    open_log,
+)
 from edge_alm.cli.output import PartialLine, print_event
 from edge_alm.errors import UsageError
+from edge_alm.types import Event, without_words
 
 
 def add_parser(subparsers: Any) -> None:
@@ -43,6 +52,8 @@ def add_parser(subparsers: Any) -> None:
         action="store_true",
         help="show on standard error what is being said, before it is over",
     )
+    add_log_options(parser)
+    add_redaction(parser)
     add_source_options(parser)
     add_model_options(parser)
     parser.set_defaults(run=run)
@@ -54,8 +65,22 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--ask", expected="a language model", got="--no-llm", hint="drop one")
     if not all(question.strip() for question in args.ask):
         raise UsageError("--ask", expected="a question", got="none")
-    with load_ears(args, llm=bool(args.ask)) as ears:
+    for option, words in (("--ask", args.ask), ("--partial", args.partial)):
+        # An answer may tell what was said.
+        if args.redact_speech and words:
+            raise UsageError(
+                option, expected="words to show", got="--redact-speech", hint="drop one"
+            )
+    with open_log(args) as log, load_ears(args, llm=bool(args.ask)) as ears:
         partial = PartialLine()
+
+        def tell(event: Event) -> None:
+            if log:
+                log.write(event)
+            partial.clear()
+            shown = without_words(event) if args.redact_speech else event
+            print_event(shown, as_json=args.json)
+
         events = ears.listen(
             args.source,
             watch=args.watch,
@@ -64,8 +89,7 @@ def run(args: argparse.Namespace) -> int:
             on_partial=partial.show if args.partial else None,
         )
         for event in events:
-            partial.clear()
-            print_event(event, as_json=args.json)
+            tell(event)
         for question in args.ask:
-            print_event(ears.ask(question), as_json=args.json)
+            tell(ears.ask(question))
     return 0

@@ -28,6 +28,7 @@ import numpy as np
 
 from edge_alm.audio.file import AudioFile
 from edge_alm.errors import LONGEST_PART_CHARS, EdgeAlmError
+from edge_alm.log import EventLog, heard_since, read_log
 from edge_alm.models.adapter_file import check_adapter
 from edge_alm.models.bundle import load_bundle
 from edge_alm.models.ctranslate2_folder import check_ctranslate2
@@ -44,7 +45,7 @@ from edge_alm.models.mmproj_file import check_mmproj
 from edge_alm.models.onnx_file import check_onnx
 from edge_alm.models.projector_file import check_projector
 from edge_alm.questions import read_questions
-from edge_alm.types import SAMPLE_RATE_HZ, Frame
+from edge_alm.types import SAMPLE_RATE_HZ, Frame, Sound, Speech
 
 TIME_LIMIT_S = 5
 """Of the processor's time, which other work on the machine takes none of."""
@@ -205,6 +206,28 @@ def make_manifest() -> bytes:
         return (Path(name) / MANIFEST).read_bytes()
 
 
+def make_log() -> bytes:
+    """A few pages of events."""
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "log"
+        with EventLog(path, words=True) as log:
+            for i in range(60):
+                log.write(Sound("Bark", float(i), i + 0.5, 0.9, "end"))
+                log.write(Speech("hello", float(i), i + 1.0, 0.9))
+        return path.read_bytes()
+
+
+def read_and_write_log(path: Path) -> None:
+    for beside in path.parent.glob(f"{path.name}-*"):  # what the last one left
+        beside.unlink()
+    with contextlib.suppress(EdgeAlmError):
+        heard_since(path, 0.0)
+    with contextlib.suppress(EdgeAlmError):
+        list(read_log(path))
+    with EventLog(path) as log:
+        log.write(Sound("Bark", 1.0, 1.5, 0.9, "end"))
+
+
 def read_audio(path: Path) -> None:
     heard = 0
     file = AudioFile(path)
@@ -287,6 +310,7 @@ KINDS: dict[str, tuple[str, Callable[[], list[bytes]], Callable[[Path], object]]
     ),
     "questions": (".jsonl", lambda: make_questions()[:1], read_questions),
     "mmau": (".json", lambda: make_questions()[1:], read_questions),
+    "log": (".db", lambda: [make_log()], read_and_write_log),
 }
 """Suffix, whole files to begin with, and what reads one."""
 
