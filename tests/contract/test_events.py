@@ -8,8 +8,10 @@ import pytest
 import soundfile
 
 from edge_alm.audio.memory import MemoryAudio
+from edge_alm.models.bundle import load_bundle
 from edge_alm.runtime import Ears, load
 from edge_alm.types import Event, Frame, Lost, Packet, Samples, Sound
+from export.recordings import Recorder
 
 DATA = Path(__file__).parent.parent / "data"
 
@@ -39,6 +41,29 @@ def test_events_do_not_depend_on_the_chunks(
     ears: Ears, scene: Samples, expected: list[Event], chunk_samples: int
 ) -> None:
     assert list(ears.listen(MemoryAudio(scene, frame_samples=chunk_samples))) == expected
+
+
+def scene_of(samples: Samples, frame_samples: int) -> list[str | bytes]:
+    """What the language model is told, embeddings as bytes."""
+    recorder = Recorder()
+    with Ears(load_bundle("default", language_model=False), reasoner=lambda: recorder) as ears:
+        for _ in ears.listen(MemoryAudio(samples, frame_samples=frame_samples)):
+            pass
+        ears.flush()
+    return [item if isinstance(item, str) else item.tobytes() for item in recorder.items()]
+
+
+@pytest.mark.parametrize("chunk_samples", [137, 16_000, 10_000_000])
+def test_what_the_language_model_is_told_does_not_either(
+    models: object, chunk_samples: int
+) -> None:
+    alarm, rate_hz = soundfile.read(DATA / "alarm_clock.flac", dtype="float32")
+    assert rate_hz == 16_000
+    told = scene_of(alarm, 512)
+    assert scene_of(alarm, chunk_samples) == told
+    lines = [line for line in told if isinstance(line, str) and " maybe " in line]
+    assert lines, "beeps without a sure name"
+    assert all(", " in line and " L" in line for line in lines)
 
 
 def test_a_second_hearing_is_like_the_first(
