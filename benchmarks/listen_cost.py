@@ -18,9 +18,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import soundfile
@@ -39,7 +40,8 @@ SOUNDS = ("stream", "music", "toilet_flush", "doorbell", "alarm_clock", "piano")
 SPEECH = ("speech_service", "speech_invalid", "speech_weasels", "speech_extension")
 WARM_UP_S = 5.0
 KINDS = ("silence", "room", "sound", "speech")
-STAGES: tuple[tuple[str, type[Any], str], ...] = (
+Stages: TypeAlias = tuple[tuple[str, type[Any], str], ...]
+STAGES: Stages = (
     ("vad", SileroVad, "push"),
     ("gate", SoundGate, "push"),
     ("front_end", LogMel, "__call__"),
@@ -67,8 +69,10 @@ def make_audio(kind: str, seconds: float) -> Samples:
     return np.resize(read(SOUNDS if kind == "sound" else SPEECH), count)
 
 
-def time_stages(spent_s: dict[str, float]) -> None:
-    """Wrap each stage so that it adds its thread's CPU time to ``spent_s``."""
+def time_stages(
+    spent_s: dict[str, float], stages: Stages = STAGES, calls: Counter[str] | None = None
+) -> None:
+    """Wrap each stage: it adds its thread's CPU time to ``spent_s``, and counts its calls."""
 
     def timed(name: str, function: Callable[..., T]) -> Callable[..., T]:
         def call(*args: Any, **kwargs: Any) -> T:
@@ -77,12 +81,20 @@ def time_stages(spent_s: dict[str, float]) -> None:
                 return function(*args, **kwargs)
             finally:
                 spent_s[name] += time.thread_time() - begun
+                if calls is not None:
+                    calls[name] += 1
 
         return call
 
-    for name, owner, method in STAGES:
+    for name, owner, method in stages:
         spent_s[name] = 0.0
         setattr(owner, method, timed(name, getattr(owner, method)))
+
+
+def own_times(spent_s: Mapping[str, float]) -> dict[str, float]:
+    """Of each stage without those that it calls: of a hop what is left is cutting."""
+    within = spent_s["front_end"] + spent_s["encoder"]
+    return {**spent_s, "hop": spent_s["hop"] - within}
 
 
 def measure(recording: Path, warm_up: Path, *, llm: bool) -> dict[str, Any]:
@@ -101,7 +113,7 @@ def measure(recording: Path, warm_up: Path, *, llm: bool) -> dict[str, Any]:
         if llm:
             ears.flush()
         total = time.process_time() - begun
-    spent_s["hop"] -= spent_s["front_end"] + spent_s["encoder"]  # what is left is cutting
+    spent_s = own_times(spent_s)
     hearing = sum(spent_s[name] for name, _, _ in STAGES if name != "transcriber")
     return {
         "events": len(events),

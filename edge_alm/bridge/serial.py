@@ -22,6 +22,63 @@ PENDING_BYTES = 16_384
 """As much may wait to be sent; a device that does not read loses what is told it."""
 
 
+def split_address(address: str, baud: int) -> tuple[str, int]:
+    """Path and speed (of :mod:`termios`) of ``PATH`` or ``PATH@BAUD``; ``baud`` where none is said.
+
+    Raises:
+        UsageError: no path, or not a rate.
+    """
+    path, at, said = address.rpartition("@")
+    path, rate = (path, said) if at and said.isdigit() else (address, str(baud))
+    speed = getattr(termios, f"B{rate}", None)
+    if not path or speed is None:
+        raise UsageError(
+            f"source serial:{address}",
+            expected="serial:PATH or serial:PATH@BAUD with a rate such as 921600",
+            got="no path" if not path else f"{rate} baud",
+        )
+    return path, int(speed)
+
+
+def open_line(path: str, speed: int) -> int:
+    """A descriptor of a line that is ours alone: raw, never waits, nothing old in it.
+
+    Args:
+        path: of a character device.
+        speed: of :mod:`termios`.
+
+    Raises:
+        DeviceError: it is not there, no line, or someone else has it.
+    """
+    fd = -1
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        tty.setraw(fd, termios.TCSANOW)
+        settings = termios.tcgetattr(fd)
+        settings[2] |= termios.CLOCAL | termios.CREAD
+        settings[4] = settings[5] = speed
+        termios.tcsetattr(fd, termios.TCSANOW, settings)
+        termios.tcflush(fd, termios.TCIFLUSH)
+    except BaseException as error:
+        if fd >= 0:
+            os.close(fd)
+        if isinstance(error, (OSError, termios.error)):
+            raise _not_opened(f"serial:{path}", error) from error
+        raise
+    return fd
+
+
+def _not_opened(name: str, error: OSError | termios.error) -> DeviceError:
+    return DeviceError(
+        name,
+        expected="a serial line, free to use",
+        got=os.strerror(error.args[0]) if error.args else str(error),
+        hint="plug the device in; ls /dev/serial/by-id names those that are there, "
+        "and the group dialout may use them",
+    )
+
+
 class SerialLink:
     """COBS between zero bytes on a character device, or on a Unix socket.
 
@@ -38,17 +95,8 @@ class SerialLink:
     """Bytes come a few at a time (USB: 64, an emulator's UART: one) and cost less together."""
 
     def __init__(self, address: str) -> None:
-        path, at, baud = address.rpartition("@")
-        self._path, rate = (path, baud) if at and baud.isdigit() else (address, str(BAUD))
-        speed = getattr(termios, f"B{rate}", None)
-        if not self._path or speed is None:
-            raise UsageError(
-                f"source serial:{address}",
-                expected="serial:PATH or serial:PATH@BAUD with a rate such as 921600",
-                got="no path" if not self._path else f"{rate} baud",
-            )
+        self._path, self._speed = split_address(address, BAUD)
         self.name = f"serial:{self._path}"
-        self._speed = int(speed)
         self._fd = -1
         self._socket: socket.socket | None = None
         self._deframer = Deframer()
@@ -66,34 +114,13 @@ class SerialLink:
                 self._socket.setblocking(False)
                 self._fd = self._socket.fileno()
             else:
-                self._fd = self._open_line()
-        except (OSError, termios.error) as error:
+                self._fd = open_line(self._path, self._speed)
+        except OSError as error:
             self.close()
-            raise DeviceError(
-                self.name,
-                expected="a serial line, free to use",
-                got=os.strerror(error.args[0]) if error.args else str(error),
-                hint="plug the device in; ls /dev/serial/by-id names those that are there, "
-                "and the group dialout may use them",
-            ) from error
+            raise _not_opened(self.name, error) from error
         # What the last connection left unfinished ends here.
         self._deframer = Deframer()
         self._pending = bytearray()
-
-    def _open_line(self) -> int:
-        fd = os.open(self._path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            tty.setraw(fd, termios.TCSANOW)
-            settings = termios.tcgetattr(fd)
-            settings[2] |= termios.CLOCAL | termios.CREAD
-            settings[4] = settings[5] = self._speed
-            termios.tcsetattr(fd, termios.TCSANOW, settings)
-            termios.tcflush(fd, termios.TCIFLUSH)
-        except BaseException:
-            os.close(fd)
-            raise
-        return fd
 
     @property
     def is_behind(self) -> bool:

@@ -1,0 +1,1 @@
+"""Power meters: what the board, the CPU, the battery or the bench has, behind one protocol."""
