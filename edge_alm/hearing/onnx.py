@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_alm.errors import ModelBrokenError, missing_extra
+from edge_alm.errors import ModelBrokenError, UsageError, missing_extra
 from edge_alm.models.onnx_file import check_onnx
 from edge_alm.native import return_freed_memory
 
@@ -22,6 +22,7 @@ def open_session(path: Path) -> onnxruntime.InferenceSession:
     Raises:
         ModelMissingError: no such file.
         ModelBrokenError: damaged, or not a graph that onnxruntime runs.
+        UsageError: there is too little memory for it.
         MissingExtraError: onnxruntime cannot be imported.
     """
     check_onnx(path)
@@ -39,6 +40,10 @@ def open_session(path: Path) -> onnxruntime.InferenceSession:
             str(path), options, providers=["CPUExecutionProvider"]
         )
     except Exception as error:  # onnxruntime's own exceptions share no public base
+        if "bad_alloc" in str(error):
+            raise UsageError(
+                str(path), expected="memory enough to open it", got="too little"
+            ) from error
         raise ModelBrokenError(
             str(path),
             expected="a model that onnxruntime can open",
