@@ -165,8 +165,10 @@ class SerialLink:
 
     def close(self) -> None:
         """See :class:`~edge_alm.bridge.links.Link`."""
-        fd, self._fd = self._fd, -1
-        line, self._socket = self._socket, None
+        # Once, whoever else closes it, and while nobody writes: the number may soon be another's.
+        with self._writing:
+            fd, self._fd = self._fd, -1
+            line, self._socket = self._socket, None
         if line is not None:
             line.close()
         elif fd >= 0:

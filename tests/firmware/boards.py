@@ -160,8 +160,10 @@ class PtyBoard(Running):
 
     def close(self) -> None:
         self.stop()
-        os.close(self._ours)
-        os.close(self._theirs)
+        ours, theirs, self._ours, self._theirs = self._ours, self._theirs, -1, -1
+        for fd in (ours, theirs):
+            if fd >= 0:
+                os.close(fd)
 
 
 class UdpBoard(Running):
