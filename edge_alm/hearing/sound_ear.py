@@ -28,7 +28,7 @@ class SoundEar:
         gate, hops, tracker: the parts.
         watcher: what the user wants to be told of; None for nothing.
         on_hop: called with every hop that was encoded.
-        guesser: another part.
+        guesser: what stood out without a name; it sees every block and hop.
         on_guess: called with every guess at what the tracker has no name for.
     """
 
