@@ -133,6 +133,7 @@ class Bench:
             model,
             projector=bundle.projector,
             adapter=bundle.adapter,
+            phrases=bundle.phrases,
             trained=bundle.scene_format is not None,
             prior_weight=bundle.prior_weight,
             n_ctx=bundle.context_tokens,
@@ -150,7 +151,7 @@ class Bench:
             from export.recordings import Listener
             from export.runs import load_float
 
-            self._judge = load_float(setting.float_run, model)
+            self._judge = load_float(setting.float_run, model, bundle.phrases)
             encoder = store.locate("yamnet") / "yamnet.onnx"
             self._listener = Listener(replace(bundle, encoder=encoder))
 

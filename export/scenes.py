@@ -155,6 +155,8 @@ class Placed:
     """Words spoken."""
     attribute: str = ""
     """"near" or "far" where the composer made it so."""
+    source: str = ""
+    """The recording that its clip came from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -488,6 +490,7 @@ def _timeline(laid: _Laid, levels_db: Sequence[float]) -> tuple[Placed, ...]:
             level_db=level_db,
             text=item.clip.text if item.clip else "",
             attribute=item.attribute,
+            source=item.clip.source if item.clip else "",
         )
         for item, start, level_db in zip(laid.planned, laid.starts, levels_db, strict=True)
     )

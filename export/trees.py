@@ -45,6 +45,8 @@ class Branch:
     """What was heard, in order; if given, the answer is learnt behind it too."""
     write: bool = True
     """Whether the right option is learnt as a free answer."""
+    lines: tuple[str, ...] = ()
+    """What is read before the question, after the scene."""
 
 
 @dataclass(slots=True)
@@ -177,7 +179,9 @@ class TreeMaker:
         return tree
 
     def _grow(self, tree: Tree, branch: Branch) -> None:
-        question = tree.add(ROOT, self._read(question_prompt(self._chat, branch.question)))
+        before = [token for line in branch.lines for token in self._tokenize(line, False)]
+        asked = self._read(question_prompt(self._chat, branch.question))
+        question = tree.add(ROOT, [*before, *asked])
         self._options(tree, question, branch)
         if branch.thought:
             start = tree.add(question, self._tokenize(THOUGHT_START, False))

@@ -141,6 +141,7 @@ def open_reasoner(bundle: Bundle, model: Path) -> LocalReasoner:
         model,
         projector=bundle.projector,
         adapter=bundle.adapter,
+        phrases=bundle.phrases,
         trained=bundle.scene_format is not None,
         prior_weight=bundle.prior_weight,
         n_ctx=bundle.context_tokens,

@@ -27,6 +27,7 @@ from edge_alm.models.gguf_file import check_gguf
 from edge_alm.models.manifest import AUDIO_GRAPH, MANIFEST, load_manifest
 from edge_alm.models.mmproj_file import check_mmproj
 from edge_alm.models.onnx_file import check_onnx
+from edge_alm.models.phrases_file import check_phrases
 from edge_alm.models.projector_file import HOP_LEVELS, check_projector
 from edge_alm.models.sherpa_folder import check_sherpa
 
@@ -62,6 +63,7 @@ _CHECKS: dict[str, Callable[[Path], Any] | None] = {
     "language_model": check_gguf,
     "projector": check_projector,
     "adapter": check_gguf,
+    "phrases": check_phrases,
     "audio_projector": check_gguf,
     "thresholds": None,
 }
@@ -123,6 +125,8 @@ class Bundle:
     """An .npz from the encoder's embedding to the language model's width; None: text only."""
     adapter: Path | None
     """A LoRA adapter (GGUF) of the language model; None: without."""
+    phrases: Path | None
+    """An .npz by which a question's words are compared with what was heard; None: they are not."""
     audio_projector: Path | None
     """A GGUF file by which an audio-native language model hears audio itself; None: it does not."""
     audio_window_s: float
@@ -177,7 +181,7 @@ def load_bundle(
         definition["encoder"] = choices[choice - 1]
     unwanted = {"transcriber"}  # looked at below
     if not language_model:
-        unwanted |= {"language_model", "projector", "adapter", "audio_projector"}
+        unwanted |= {"language_model", "projector", "adapter", "phrases", "audio_projector"}
     paths = {
         role: _find_file(folder, role, definition[role])
         for role in _CHECKS
@@ -209,6 +213,7 @@ def load_bundle(
         language_model=paths.get("language_model"),
         projector=paths.get("projector"),
         adapter=paths.get("adapter"),
+        phrases=paths.get("phrases"),
         audio_projector=paths.get("audio_projector"),
         audio_window_s=float(definition.get("audio_window_s", AUDIO_WINDOW_S)),
         thresholds=paths.get("thresholds"),
@@ -275,6 +280,9 @@ def _check_fit(
     if projector and projector.outputs != model.n_embd:
         what = "outputs (the language model's embedding)"
         raise _misfit(paths["projector"], what, model.n_embd, projector.outputs)
+    phrases = headers.get("phrases")
+    if phrases and phrases.inputs != width:
+        raise _misfit(paths["phrases"], "inputs (the encoder's embedding)", width, phrases.inputs)
     if adapter:
         check_adapter(paths["adapter"], adapter, model)
     if ear := headers.get("audio_projector"):

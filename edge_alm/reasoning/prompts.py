@@ -6,6 +6,7 @@ one line here, and it is tokenised so that no word of it can become a control to
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias, TypeGuard
 
@@ -167,6 +168,13 @@ def guess_line(guess: Guess, loudness: int | None = None) -> str:
     names = [label.partition(",")[0].partition(" (")[0].lower() for label in guess.labels]
     text = one_line(", ".join(names))
     return f"[{_span(guess.start, guess.end)} maybe {text}{_loud(loudness)}]\n"
+
+
+def likeness_line(start_s: float, phrases: Sequence[tuple[str, int]]) -> str:
+    """What the stretch from ``start_s`` is like, of the phrases of a question, each with a digit
+    for how much: ``[12.5 like dog bark 8, rain 7]``."""
+    told = ", ".join(f"{one_line(phrase).lower()} {step}" for phrase, step in phrases)
+    return f"[{start_s:.1f} like {told}]\n"
 
 
 def until_s(event: Sound | Speech | Lost) -> float:

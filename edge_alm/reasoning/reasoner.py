@@ -19,6 +19,7 @@ from edge_alm.reasoning.llama import DEFAULT_N_CTX, LlamaContext, Logits, TextDe
 from edge_alm.reasoning.loudness import SoundLevels
 from edge_alm.reasoning.marks import HopMarks
 from edge_alm.reasoning.mtmd import AudioTower, Piece, probe_audio_tower
+from edge_alm.reasoning.phrases import Phrases
 from edge_alm.reasoning.projector import Projector
 from edge_alm.reasoning.prompts import (
     NOTHING_HEARD,
@@ -39,6 +40,7 @@ from edge_alm.reasoning.prompts import (
     until_s,
 )
 from edge_alm.reasoning.scene import ALWAYS, QUESTION, SCRATCH, SceneMemory, never
+from edge_alm.reasoning.stretches import Stretches
 from edge_alm.types import SAMPLE_RATE_HZ, Answer, Event, Guess, Samples, Sound
 
 MAX_ANSWER_TOKENS = 64
@@ -139,6 +141,8 @@ class LocalReasoner:
         model: a GGUF file.
         projector: an .npz for soft tokens; without one the scene is timed text.
         adapter: a LoRA adapter for the model.
+        phrases: an .npz by which the words of a question are compared with what was heard; without
+            one they are not.
         trained: whether model and adapter were trained on this scene format; if not, examples
             stand before the scene.
         prior_weight: how much of a choice's log likelihood without the scene is taken from
@@ -159,6 +163,7 @@ class LocalReasoner:
         *,
         projector: Path | None = None,
         adapter: Path | None = None,
+        phrases: Path | None = None,
         trained: bool = False,
         prior_weight: float = 1.0,
         n_ctx: int = DEFAULT_N_CTX,
@@ -171,6 +176,7 @@ class LocalReasoner:
         self._projector = Projector(projector) if projector else None
         self._marks = HopMarks()
         self._levels = SoundLevels()
+        self._stretches = Stretches(Phrases(phrases)) if phrases else None
         self._trained, self._prior_weight = trained, prior_weight
         if audio_projector:
             probe_audio_tower(audio_projector, model, cache)
@@ -204,17 +210,23 @@ class LocalReasoner:
         """See :class:`Reasoner`."""
         if is_heard(event):
             self._append_text(event_line(event, self._loudness(event)), until_s(event))
+            if self._stretches and isinstance(event, Sound):
+                self._stretches.tell(event.start, until_s(event))
 
     def append_guess(self, guess: Guess) -> None:
         """See :class:`Reasoner`."""
         if self._trained:
             self._append_text(guess_line(guess, self._levels.step(guess)), guess.end)
+            if self._stretches:
+                self._stretches.tell(guess.start, guess.end)
 
     def append_embeddings(
         self, embeddings: NDArray[np.float32], start_s: float, end_s: float
     ) -> None:
         """See :class:`Reasoner`. A soft token each."""
         self._levels.put(embeddings, start_s, end_s)
+        if self._stretches:
+            self._stretches.put(embeddings, start_s, end_s)
         if self._projector is None:
             return
         soft = self._projector(embeddings)
@@ -228,6 +240,8 @@ class LocalReasoner:
     def begin_recording(self, name: str) -> None:
         """See :class:`Reasoner`."""
         self._append_text(recording_line(name))
+        if self._stretches:
+            self._stretches.begin_recording(name)
 
     def _append_text(self, text: str, until_s: float = ALWAYS) -> None:
         with self._open() as scene:
@@ -236,6 +250,8 @@ class LocalReasoner:
     def begin_stream(self) -> None:
         """See :class:`Reasoner`."""
         self._levels.reset()
+        if self._stretches:
+            self._stretches.begin_stream()
         with self._open() as scene:
             scene.begin_stream()
 
@@ -282,6 +298,7 @@ class LocalReasoner:
                 if end == scene.pinned_tokens and not (lines or heard):
                     lines = [NOTHING_HEARD]
                 lines += (clock := self._clock(now_s, since_s))
+                lines += self._compare(question, options, ongoing, now_s, since_s)
                 turn = Turn(scene, self._llama, end, cancelled, watch, on_text or _drop)
                 turn.hear(heard)
                 turn.read(self._tail(lines, question))
@@ -328,6 +345,7 @@ class LocalReasoner:
             scene.flush()
             lines = [NOTHING_HEARD] if scene.is_empty else []
             lines += self._clock(now_s)
+            lines += self._compare(question, [text])
             with scene.fork() as end:
                 turn = Turn(scene, self._llama, end, never, Stopwatch(), _drop)
                 turn.read(self._tail(lines, question))
@@ -363,6 +381,21 @@ class LocalReasoner:
     def _clock(self, now_s: float | None, since_s: float | None = None) -> list[str]:
         return [end_line(now_s, since_s or 0.0)] if self._trained and now_s is not None else []
 
+    def _compare(
+        self,
+        question: str,
+        choices: Sequence[str],
+        ongoing: Sequence[Sound] = (),
+        now_s: float | None = None,
+        since_s: float | None = None,
+    ) -> list[str]:
+        """Which of the question's phrases the stretches of the scene are like."""
+        if self._stretches is None:
+            return []
+        spans = [(sound.start, math.inf if now_s is None else now_s) for sound in ongoing]
+        from_s = -math.inf if since_s is None else since_s
+        return self._stretches.lines(question, choices, spans, from_s)
+
     @property
     def _answer_end(self) -> list[int]:
         """What a trained model writes after its answer, and so belongs to every choice."""
@@ -397,6 +430,8 @@ class LocalReasoner:
             scene.reset()
             self._marks.reset()
             self._levels.reset()
+            if self._stretches:
+                self._stretches.reset()
 
     def close(self) -> None:
         """See :class:`Reasoner`. Waits for a question in progress: cancel it first."""

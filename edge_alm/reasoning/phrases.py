@@ -1,0 +1,126 @@
+"""How well any phrase fits what was heard, in the scores of the sound encoder and beyond them.
+
+Two judges are added up. The *table* asks which of the encoder's classes have a name like the
+phrase: their probabilities, weighted by the softmax of the names' cosine to the phrase over
+:data:`TEMPERATURE`. It needs no training and knows what the encoder knows. The *tower* was trained:
+a small network points from the encoder's embeddings to where the right phrases lie (InfoNCE as in
+CLAP, Elizalde et al. 2022, over labels instead of a batch).
+
+A phrase's direction is the sum of vectors of its word pieces, taken from a sentence encoder
+(``export/words.py``): no network to run, and a table of 2 MB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_alm.models.phrases_file import TEXTS, check_phrases
+from edge_alm.reasoning.wordpiece import WordPiece
+
+Floats: TypeAlias = NDArray[np.float32]
+
+TEMPERATURE = 0.03
+STEPS = 9
+"""A score is told as one digit."""
+_FLOOR = 1e-6
+_STEEP = 30.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Heard:
+    """A stretch of sound, as phrases are compared with it."""
+
+    direction: Floats
+    """Where the tower points, [d], of length 1."""
+    classes: Floats
+    """The encoder's probabilities [n classes], of each the highest of all hops."""
+
+
+class Phrases:
+    """Judges phrases by a file of :mod:`edge_alm.models.phrases_file`.
+
+    Raises:
+        ModelMissingError: no such file.
+        ModelBrokenError: an array is missing or does not fit.
+    """
+
+    def __init__(self, path: Path) -> None:
+        info = check_phrases(path)
+        self.n_in = info.inputs
+        with np.load(path, allow_pickle=False) as arrays:
+            texts = {name: arrays[name].tobytes().decode().split("\n") for name in TEXTS}
+            scales = arrays["class_scales"].astype(np.float32)
+            self._class_rows = arrays["class_rows"].astype(np.float32) * scales[:, None]
+            self._piece_rows, self._piece_scales = arrays["piece_rows"], arrays["piece_scales"]
+            self._class_bias, self._w1, self._b1, self._w2, self._b2 = (
+                arrays[name].astype(np.float32) for name in ("class_bias", "w1", "b1", "w2", "b2")
+            )
+            self._sharpness = float(arrays["sharpness"][0])
+            self._least, self._most = map(float, arrays["score_range"])
+        self._split = WordPiece(texts["pieces"])
+        self._classes = self.directions(texts["classes"])
+        self.names = tuple(texts["names"])
+        """What a stretch is called where no phrase is asked about."""
+        self._names = self.directions(self.names)
+        self._name_weights = self._weigh(self._names)
+
+    def directions(self, texts: Sequence[str]) -> Floats:
+        """Unit vectors [n, d]; zeros for a text without a known word."""
+        sums = np.zeros((len(texts), self._piece_rows.shape[1]), np.float32)
+        for row, text in zip(sums, texts, strict=True):
+            pieces = self._split(text)
+            scales = self._piece_scales[pieces].astype(np.float32)
+            row += (self._piece_rows[pieces] * scales[:, None]).sum(axis=0)
+        lengths = np.linalg.norm(sums, axis=1, keepdims=True)
+        out: Floats = sums / np.maximum(lengths, _FLOOR)
+        return out
+
+    def hear(self, embeddings: Floats) -> Heard:
+        """What consecutive hops [n, n_in] of one sound are compared by; n at least 1."""
+        hops = embeddings.astype(np.float32)
+        # Not @: OpenBLAS wakes a thread for each core, and they spin.
+        logits = np.einsum("ni,ci->nc", hops, self._class_rows) + self._class_bias
+        pooled = np.concatenate((hops.mean(axis=0), hops.max(axis=0)))
+        hidden = np.maximum(np.einsum("i,hi->h", pooled, self._w1) + self._b1, 0.0)
+        out = np.einsum("h,dh->d", hidden, self._w2) + self._b2
+        highest = np.clip(logits.max(axis=0), -_STEEP, _STEEP)
+        classes: Floats = (1.0 / (1.0 + np.exp(-highest))).astype(np.float32)
+        return Heard((out / max(float(np.linalg.norm(out)), _FLOOR)).astype(np.float32), classes)
+
+    def score(self, heard: Heard, texts: Sequence[str]) -> Floats:
+        """How well each text fits [n], in nats: differences count, and 0 is as good as can be."""
+        directions = self.directions(texts)
+        return self._judge(heard, directions, self._weigh(directions))
+
+    def name(self, heard: Heard) -> tuple[str, float]:
+        """The best of :attr:`names`, and its score."""
+        scores = self._judge(heard, self._names, self._name_weights)
+        best = int(np.argmax(scores))
+        return self.names[best], float(scores[best])
+
+    def step(self, score: float) -> int:
+        """A score as a digit from 0 to :data:`STEPS`."""
+        share = (score - self._least) / (self._most - self._least)
+        return int(np.clip(round(share * STEPS), 0, STEPS))
+
+    def _weigh(self, directions: Floats) -> Floats:
+        """Weights of the classes [n, n classes] for each direction; each row's sum is 1."""
+        near = np.einsum("nd,cd->nc", directions, self._classes) / np.float32(TEMPERATURE)
+        shares = np.exp(near - near.max(axis=1, keepdims=True))
+        out: Floats = shares / shares.sum(axis=1, keepdims=True)
+        return out
+
+    def _judge(self, heard: Heard, directions: Floats, weights: Floats) -> Floats:
+        pointed = self._sharpness * np.einsum("nd,d->n", directions, heard.direction)
+        others = self._sharpness * np.einsum("cd,d->c", self._classes, heard.direction)
+        most = others.max()
+        tower = pointed - most - np.log(np.exp(others - most).sum())
+        table = np.log(np.einsum("nc,c->n", weights, heard.classes) + _FLOOR)
+        out: Floats = (tower + table).astype(np.float32)
+        return out

@@ -1,0 +1,313 @@
+"""Train what compares any phrase with what was heard: a bundle's ``phrases.npz``.
+
+    python -m export.likeness --words build/words.npz --scenes build/scenes/clean \
+        build/scenes/debian build/scenes/train --out build/likeness
+
+It learns from the stretches of recorded scenes, pooled as the runtime pools them: a network points
+from the embeddings to the label of what was there, by the cross entropy over all labels (InfoNCE
+of CLAP, with the labels in place of a batch), softened by how alike labels are; and to the class
+names as the encoder's own probabilities have them, so that what has no clip is not forgotten.
+
+``all.npz`` is for bundles. What the language model learns to read must be as often wrong as it will
+be: ``source0.npz`` and so on have not met the recordings of a third of the sources, ``label0.npz``
+not those of a third of the labels, and a lesson takes the one that does not know what it tells of.
+"""
+
+from __future__ import annotations
+
+import argparse
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from edge_alm.errors import EdgeAlmError, UsageError
+from edge_alm.hearing.audioset import read_labels
+from edge_alm.models import store
+from edge_alm.reasoning.phrases import TEMPERATURE, Floats, Heard, Phrases
+from edge_alm.reasoning.stretches import Stretches
+from export.corpus import similar
+from export.imagined import phrases, read_classifier
+from export.recordings import Recording, read_recordings
+from export.replay import heard_in, replay
+from export.scenes import SPEECH, Placed
+
+ALL = "all"
+FOLDS = 3
+FAMILIES = ("source", "label")
+HIDDEN = 256
+SHARPNESS = 20.0
+"""Over cosines."""
+SOFTNESS = 0.05
+"""Temperature of the likeness of labels in the softened targets."""
+CLASSES_WEIGHT = 1.0
+STEPS, BATCH = 2000, 256
+LEARNING_RATE, WEIGHT_DECAY, DROPOUT = 1e-3, 1e-2, 0.3
+RANGE = 0.05, 0.9
+"""Quantiles of the right phrases' scores that are told as 0 and as 9."""
+
+
+def fold(text: str) -> int:
+    """Which fold a source or a label is in."""
+    return zlib.crc32(text.encode()) % FOLDS
+
+
+class _Gatherer(Stretches):
+    """Keeps the hops of every span; compares nothing."""
+
+    def __init__(self) -> None:
+        self.found: list[tuple[float, float, Floats]] = []
+        self.reset()
+
+    def hear(self, embeddings: Floats, start_s: float, end_s: float) -> Heard:
+        self.found.append((start_s, end_s, embeddings))
+        return Heard(embeddings[0], embeddings[0])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Examples:
+    """Stretches of which it is known what was there."""
+
+    pooled: Tensor
+    """Mean and maximum of the embeddings [n, 2 n_in]."""
+    classes: Tensor
+    """Highest logit of each class [n, n classes]."""
+    labels: tuple[str, ...]
+    sources: tuple[str, ...]
+
+
+def gather(recordings: Sequence[Recording], rows: Floats, bias: Floats) -> Examples:
+    """All stretches of the recordings that one sound fills."""
+    pooled, classes, placed = [], [], []
+    for recording in recordings:
+        gatherer = _Gatherer()
+        replay(recording.items, gatherer)
+        gatherer.begin_stream()
+        for start_s, end_s, hops in gatherer.found:
+            there = heard_in(start_s, end_s, recording.timeline)
+            if there is not None and there.label != SPEECH:
+                pooled.append(np.concatenate((hops.mean(axis=0), hops.max(axis=0))))
+                classes.append((hops @ rows.T + bias).max(axis=0))
+                placed.append(there)
+    if not placed:
+        raise UsageError("scenes", expected="sounds in them", got="none")
+    return Examples(
+        torch.from_numpy(np.stack(pooled)),
+        torch.from_numpy(np.stack(classes)),
+        tuple(p.label for p in placed),
+        tuple(p.source for p in placed),
+    )
+
+
+class Tower(nn.Module):
+    """From pooled embeddings [n, 2 n_in] to directions [n, d]."""
+
+    def __init__(self, mean: Tensor, deviation: Tensor, width: int) -> None:
+        super().__init__()
+        self.mean, self.deviation = mean, deviation
+        self.first, self.second = nn.Linear(len(mean), HIDDEN), nn.Linear(HIDDEN, width)
+        self.before, self.between = nn.Dropout(0.2), nn.Dropout(DROPOUT)
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """See the class."""
+        x = self.before((pooled - self.mean) / self.deviation)
+        hidden: Tensor = self.between(torch.relu(self.first(x)))
+        return functional.normalize(self.second(hidden), dim=-1)
+
+    def arrays(self) -> dict[str, Any]:
+        """Weights with the standardisation in them, float16."""
+        with torch.no_grad():
+            w1 = self.first.weight / self.deviation
+            b1 = self.first.bias - w1 @ self.mean
+            named = {"w1": w1, "b1": b1, "w2": self.second.weight, "b2": self.second.bias}
+            return {name: value.numpy().astype(np.float16) for name, value in named.items()}
+
+
+def train(
+    examples: Examples, kept: Tensor, labels: Tensor, names: Tensor, own: Tensor, seed: int = 0
+) -> Tower:
+    """A tower that has met the examples where ``kept`` [n] says so.
+
+    Args:
+        examples: all.
+        kept: bool [n].
+        labels: directions of the different labels [m, d].
+        names: directions of the class names [n classes, d].
+        own: number of each example's label [n].
+        seed: of weights and order.
+    """
+    torch.manual_seed(seed)
+    mean = examples.pooled[kept].mean(0)
+    deviation = examples.pooled[kept].std(0) + 1e-3
+    tower = Tower(mean, deviation, labels.shape[1])
+    optimizer = torch.optim.AdamW(tower.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=STEPS)
+    known = own[kept]
+    met = torch.unique(known)
+    soft = torch.softmax(labels @ labels[met].T / SOFTNESS, dim=1)
+    weights = torch.bincount(known, minlength=len(labels)).float()[known].rsqrt()
+    pooled, classes = examples.pooled[kept], torch.softmax(examples.classes[kept], dim=1)
+    for _ in range(STEPS):
+        chosen = torch.multinomial(weights, BATCH)
+        got = SHARPNESS * tower(pooled[chosen])
+        loss = functional.cross_entropy(got @ labels[met].T, soft[known[chosen]])
+        loss = loss + CLASSES_WEIGHT * functional.cross_entropy(got @ names.T, classes[chosen])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    tower.eval()
+    return tower
+
+
+class Judge:
+    """Scores of all labels for examples, as :class:`Phrases` has them."""
+
+    def __init__(self, labels: Tensor, names: Tensor) -> None:
+        self._labels, self._names = labels, names
+        self._weights = torch.softmax(labels @ names.T / TEMPERATURE, dim=1)
+
+    def __call__(self, tower: Tower, examples: Examples, chosen: Tensor) -> Tensor:
+        """[n chosen, m labels]."""
+        with torch.no_grad():
+            got = SHARPNESS * tower(examples.pooled[chosen])
+            pointed = got @ self._labels.T - torch.logsumexp(got @ self._names.T, 1, keepdim=True)
+            table = torch.sigmoid(examples.classes[chosen]) @ self._weights.T
+            return pointed + torch.log(table + 1e-6)
+
+
+def one_of_four(scores: Tensor, own: Tensor, labels: Sequence[str]) -> float:
+    """How often the right label is ahead of three others that are not like it."""
+    rng, right = np.random.default_rng(0), []
+    for row, mine in zip(scores.numpy(), own.tolist(), strict=True):
+        others: list[int] = []
+        for other in rng.permutation(len(labels)).tolist():
+            if len(others) == 3:
+                break
+            if not any(similar(labels[other], labels[each]) for each in (mine, *others)):
+                others.append(other)
+        right.append(bool(np.all(row[mine] > row[others])))
+    return float(np.mean(right))
+
+
+class Likeness:
+    """The files of :func:`main`, for lessons."""
+
+    def __init__(self, folder: Path) -> None:
+        names = [ALL, *(f"{family}{i}" for family in FAMILIES for i in range(FOLDS))]
+        self._judges = {name: Phrases(folder / f"{name}.npz") for name in names}
+
+    def stretches(self, timelines: Iterator[Sequence[Placed]], family: str) -> Stretches:
+        """For a scene of recordings whose timelines come in their order."""
+        return _Doubting(self._judges, timelines, family)
+
+
+class _Doubting(Stretches):
+    """Every span is judged by the tower that has not learnt from what is in it."""
+
+    def __init__(
+        self,
+        judges: dict[str, Phrases],
+        timelines: Iterator[Sequence[Placed]],
+        family: str,
+    ) -> None:
+        self._judges, self._timelines, self._family = judges, timelines, family
+        self._timeline: Sequence[Placed] = ()
+        super().__init__(judges[ALL])
+
+    def begin_stream(self) -> None:
+        super().begin_stream()
+        self._timeline = next(self._timelines)
+
+    def hear(self, embeddings: Floats, start_s: float, end_s: float) -> Heard:
+        there = heard_in(start_s, end_s, self._timeline)
+        text = "" if there is None else getattr(there, self._family)
+        return self._judges[f"{self._family}{fold(text)}"].hear(embeddings)
+
+
+def main() -> None:
+    """Train all towers and write their files."""
+    parser = argparse.ArgumentParser(prog="python -m export.likeness")
+    parser.add_argument("--words", type=Path, required=True, help="made by export.words")
+    parser.add_argument("--scenes", type=Path, nargs="+", required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    folder = store.locate("yamnet")
+    try:
+        recordings = [r for scenes in args.scenes for r in read_recordings(scenes)]
+        classifier = read_classifier(folder / "yamnet.onnx")
+        class_names = read_labels(folder / "yamnet_class_map.csv")
+    except EdgeAlmError as error:
+        raise SystemExit(f"likeness: {error}") from error
+    examples = gather(recordings, classifier.weight, classifier.bias)
+    labels = sorted(set(examples.labels))
+    everyday = dict.fromkeys(phrase for name in class_names for phrase in phrases(name))
+    own = torch.tensor([labels.index(label) for label in examples.labels])
+    print(f"{len(own)} stretches, {len(labels)} labels", flush=True)
+    rows, scales = quantised(classifier.weight)
+    with np.load(args.words) as words:
+        arrays: dict[str, Any] = dict(words)
+    arrays |= {
+        "classes": as_bytes(name.lower() for name in class_names),
+        "names": as_bytes(dict.fromkeys((*everyday, *labels))),
+        "class_rows": rows,
+        "class_scales": scales,
+        "class_bias": classifier.bias.astype(np.float32),
+        "sharpness": np.array([SHARPNESS], np.float32),
+        "score_range": np.array([-20.0, 0.0], np.float32),
+    }
+    args.out.mkdir(parents=True, exist_ok=True)
+    blank = Tower(
+        torch.zeros(examples.pooled.shape[1]), torch.ones(1), arrays["piece_rows"].shape[1]
+    )
+    path = args.out / f"{ALL}.npz"
+    np.savez_compressed(path, **arrays, **blank.arrays())
+    reader = Phrases(path)
+    label_directions = torch.from_numpy(reader.directions(labels))
+    name_directions = torch.from_numpy(reader.directions([n.lower() for n in class_names]))
+    judge = Judge(label_directions, name_directions)
+    towers: dict[str, Tower] = {}
+    right = []
+    for family in FAMILIES:
+        texts = examples.sources if family == "source" else examples.labels
+        folds = torch.tensor([fold(text) for text in texts])
+        for i in range(FOLDS):
+            tower = train(examples, folds != i, label_directions, name_directions, own)
+            towers[f"{family}{i}"] = tower
+            out = torch.where(folds == i)[0]
+            scores = judge(tower, examples, out)
+            right.append(scores[torch.arange(len(out)), own[out]])
+            share = one_of_four(scores, own[out], labels)
+            print(
+                f"without {family}s {i}: of four names right {share:.1%} of {len(out)}", flush=True
+            )
+    everything = torch.ones(len(own), dtype=torch.bool)
+    towers[ALL] = train(examples, everything, label_directions, name_directions, own)
+    least, most = np.quantile(torch.cat(right).numpy(), RANGE)
+    arrays["score_range"] = np.array([least, most], np.float32)
+    print(f"scores from {least:.1f} to {most:.1f}")
+    for name, tower in towers.items():
+        np.savez_compressed(args.out / f"{name}.npz", **arrays, **tower.arrays())
+    print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
+
+
+def quantised(matrix: Floats) -> tuple[NDArray[np.int8], NDArray[np.float16]]:
+    """Rows in 8 bits, and the scale of each."""
+    scales = (np.abs(matrix).max(axis=1) / 127.0).astype(np.float16)
+    return np.round(matrix / scales[:, None].astype(np.float32)).astype(np.int8), scales
+
+
+def as_bytes(texts: Any) -> NDArray[np.uint8]:
+    """Texts, one a line."""
+    return np.frombuffer("\n".join(texts).encode(), np.uint8)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""Phrases compared with what was heard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_alm.reasoning.phrases import STEPS, Phrases
+
+from phrase_files import CLASSES, NAMES, WIDTH, write_phrases
+
+
+@pytest.fixture
+def phrases(tmp_path: Path) -> Phrases:
+    return Phrases(write_phrases(tmp_path / "phrases.npz"))
+
+
+def hops(*strengths: tuple[float, float, float]) -> np.ndarray:
+    return np.array(strengths, np.float32)
+
+
+def test_a_phrase_is_the_sum_of_its_words_at_length_one(phrases: Phrases) -> None:
+    dog, bark, both, nothing = phrases.directions(["Dog", "bark", "dog bark", "xyz"])
+    np.testing.assert_allclose(both, (dog + bark) / np.sqrt(2.0), atol=1e-3)
+    assert np.linalg.norm(dog) == pytest.approx(1.0, abs=1e-3)
+    assert not nothing.any()
+
+
+def test_scores_are_tower_and_table_by_a_plain_loop(phrases: Phrases) -> None:
+    heard = phrases.hear(hops((1.0, 0.0, 0.2), (0.6, 0.0, 0.0)))
+    mean = np.array([0.8, 0.0, 0.1])
+    direction = np.zeros(WIDTH)
+    direction[[0, 2, 3]] = mean
+    direction /= np.linalg.norm(direction)
+    np.testing.assert_allclose(heard.direction, direction, atol=2e-3)
+    logits = np.array([8.0 * 1.0 - 4.0, -4.0, 8.0 * 0.2 - 4.0])
+    np.testing.assert_allclose(heard.classes, 1 / (1 + np.exp(-logits)), atol=3e-3)
+    texts = ["dog", "rain", "dog bark"]
+    rows, classes = phrases.directions(texts), phrases.directions(CLASSES)
+    for text, row, score in zip(texts, rows, phrases.score(heard, texts), strict=True):
+        others = np.log(sum(np.exp(20 * float(c @ direction)) for c in classes))
+        shares = np.exp([float(row @ c) / 0.03 for c in classes])
+        table = np.log(float(shares / shares.sum() @ heard.classes) + 1e-6)
+        expected = 20 * float(row @ direction) - others + table
+        assert score == pytest.approx(expected, abs=0.05), text
+
+
+def test_the_best_name_is_the_one_with_the_highest_score(phrases: Phrases) -> None:
+    for i, name in enumerate(NAMES):
+        row = [0.0, 0.0, 0.0]
+        row[i] = 1.0
+        heard = phrases.hear(np.array([row], np.float32))
+        told, score = phrases.name(heard)
+        assert told == name
+        assert score == pytest.approx(float(phrases.score(heard, NAMES).max()))
+
+
+@pytest.mark.parametrize(
+    ("score", "step"), [(-1e9, 0), (-18.0, 0), (-16.0, 1), (-9.1, 4), (0.0, STEPS), (5.0, STEPS)]
+)
+def test_a_score_is_told_as_one_digit(phrases: Phrases, score: float, step: int) -> None:
+    assert phrases.step(score) == step

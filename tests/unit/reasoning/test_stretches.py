@@ -1,0 +1,141 @@
+"""Stretches of a scene compared with the phrases of a question."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge_alm.models.projector_file import HOP_LEVELS
+from edge_alm.reasoning.phrases import Phrases
+from edge_alm.reasoning.stretches import KEPT_S, MAX_LINES, Stretches
+
+from phrase_files import write_phrases
+
+HOP_S = 0.48
+DOG, RAIN, BELL = np.eye(3, dtype=np.float32)
+
+
+@pytest.fixture(scope="module")
+def phrases(tmp_path_factory: pytest.TempPathFactory) -> Phrases:
+    folder: Path = tmp_path_factory.mktemp("phrases")
+    return Phrases(write_phrases(folder / "phrases.npz"))
+
+
+def hear(stretches: Stretches, unit: np.ndarray, start_s: float, hops: int = 2) -> None:
+    """A sound of some hops, told when it is over."""
+    features = np.concatenate((np.tile(unit, (hops, 1)), np.full((hops, HOP_LEVELS), 9.0)), axis=1)
+    stretches.put(features.astype(np.float32), start_s, start_s + hops * HOP_S)
+    stretches.tell(start_s, start_s + hops * HOP_S)
+
+
+def test_each_stretch_tells_the_choice_it_is_most_like(phrases: Phrases) -> None:
+    stretches = Stretches(phrases)
+    hear(stretches, RAIN, 1.0)
+    hear(stretches, DOG, 4.0)
+    lines = stretches.lines("Which came first?", ["rain", "dog"])
+    assert [re.sub(r" \d", "", line) for line in lines] == ["[1.0 like rain]\n", "[4.0 like dog]\n"]
+
+
+def test_where_nothing_is_asked_about_it_has_the_best_name(phrases: Phrases) -> None:
+    stretches = Stretches(phrases)
+    hear(stretches, BELL, 1.0)
+    (line,) = stretches.lines("What was that?")
+    assert line.startswith("[1.0 like door bell ")
+
+
+def test_beside_a_phrase_that_fits_badly_stands_a_better_name(phrases: Phrases) -> None:
+    stretches = Stretches(phrases)
+    hear(stretches, DOG, 1.0)
+    (line,) = stretches.lines("Was there any rain?", ["yes", "no"])
+    match = re.fullmatch(r"\[1\.0 like dog bark (\d), rain (\d)\]\n", line)
+    assert match is not None
+    assert int(match[1]) > int(match[2])
+
+
+def test_two_names_for_one_stretch_are_one(phrases: Phrases) -> None:
+    stretches = Stretches(phrases)
+    hear(stretches, DOG, 1.0)
+    stretches.tell(1.1, 1.9)
+    assert len(stretches.lines("Which?", ["rain", "dog"])) == 1
+    stretches.tell(1.1, 1.9)  # also once the first has been taken in
+    assert len(stretches.lines("Which?", ["rain", "dog"])) == 1
+
+
+def test_the_best_matches_are_told_in_order_of_time(phrases: Phrases) -> None:
+    stretches = Stretches(phrases)
+    for i in range(3 * MAX_LINES):
+        hear(stretches, RAIN if i % 3 else DOG, 3.0 * i)
+    lines = stretches.lines("Where was it?", ["dog"])
+    assert [float(line[1:].split()[0]) for line in lines] == [9.0 * i for i in range(MAX_LINES)]
+
+
+def test_recordings_are_told_apart_and_a_new_clock_begins(phrases: Phrases) -> None:
+    stretches = Stretches(phrases)
+    for name, unit in (("a.wav", DOG), ("b.wav", RAIN)):
+        stretches.begin_recording(name)
+        stretches.begin_stream()
+        hear(stretches, unit, 1.0)
+    lines = stretches.lines("Which?", ["rain", "dog"])
+    assert lines[::2] == ["Recording a.wav:\n", "Recording b.wav:\n"]
+    assert ["dog" in line for line in lines[1::2]] == [True, False]
+
+
+def test_what_was_over_by_a_time_and_earlier_streams_are_left_out(phrases: Phrases) -> None:
+    stretches = Stretches(phrases)
+    hear(stretches, DOG, 9.0)
+    stretches.begin_stream()
+    hear(stretches, DOG, 1.0)
+    hear(stretches, RAIN, 5.0)
+    assert len(stretches.lines("Which?", ["rain", "dog"])) == 3
+    (line,) = stretches.lines("Which?", ["rain", "dog"], since_s=3.0)
+    assert line.startswith("[5.0 like rain")
+
+
+def test_a_sound_that_goes_on_is_compared_too_and_not_kept(phrases: Phrases) -> None:
+    stretches = Stretches(phrases)
+    hear(stretches, DOG, 1.0)
+    stretches.put(np.full((4, 3 + HOP_LEVELS), 1.0, np.float32) * [*RAIN, 0, 0, 0, 0], 5.0, 6.92)
+    assert len(stretches.lines("Which?", ["rain", "dog"], [(5.0, math.inf)])) == 2
+    assert len(stretches.lines("Which?", ["rain", "dog"])) == 1
+
+
+def test_a_span_of_which_no_hop_is_known_is_not_told(phrases: Phrases) -> None:
+    stretches = Stretches(phrases)
+    stretches.tell(1.0, 2.0)
+    assert stretches.lines("Which?", ["rain", "dog"]) == []
+
+
+def test_reset_forgets(phrases: Phrases) -> None:
+    stretches = Stretches(phrases)
+    hear(stretches, DOG, 1.0)
+    stretches.reset()
+    assert stretches.lines("Which?", ["rain", "dog"]) == []
+
+
+@settings(deadline=None, max_examples=30)
+@given(starts=st.lists(st.integers(0, 400), min_size=1, max_size=30, unique=True))
+def test_asking_between_changes_nothing(phrases: Phrases, starts: list[int]) -> None:
+    once, often = Stretches(phrases), Stretches(phrases)
+    for i, at in enumerate(sorted(starts)):
+        unit = (DOG, RAIN, BELL)[i % 3]
+        for stretches in (once, often):
+            hear(stretches, unit, 3.0 * at)
+        often.lines("Which?", ["rain", "dog"])
+    question = "Which?", ["rain", "dog"]
+    assert once.lines(*question) == often.lines(*question)
+    assert len(once.lines(*question)) <= MAX_LINES
+
+
+def test_hops_of_long_ago_are_forgotten(phrases: Phrases) -> None:
+    stretches = Stretches(phrases)
+    hear(stretches, DOG, 0.0, hops=1)
+    for i in range(1000):
+        hear(stretches, RAIN, 10.0 * i + 10.0, hops=1)
+    assert len(stretches._hops) <= KEPT_S / HOP_S
+    assert "dog" in stretches.lines("Which?", ["dog"])[0] or len(stretches._over) == 512
