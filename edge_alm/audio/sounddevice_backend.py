@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import ctypes
 import threading
 from typing import Any
 
@@ -10,8 +12,13 @@ from edge_alm.audio.capture import BUFFER_S, PORTAUDIO_HINT, Callback, InputDevi
 from edge_alm.errors import DeviceError, missing_extra
 from edge_alm.types import SAMPLE_RATE_HZ
 
+EXIT_S = 0.5
+"""How long the exiting process waits for a thread that is in PortAudio."""
+
 _open_captures: set[int] = set()
-_lock = threading.Lock()
+# Held for every call into PortAudio. The thread that ends the process keeps it, and so no other
+# comes in again; what that thread itself closes after that finds PortAudio ended.
+_lock = threading.RLock()
 
 
 class SoundDeviceBackend:
@@ -34,19 +41,23 @@ class SoundDeviceBackend:
                 "sounddevice", expected="PortAudio", got=str(cause), hint=PORTAUDIO_HINT
             ) from cause
         self._sd = sounddevice
+        for handler in (sounddevice._exit_handler, _end):
+            atexit.unregister(handler)
+        atexit.register(_end, sounddevice)
 
     def inputs(self) -> list[InputDevice]:
         """See :class:`~edge_alm.audio.capture.CaptureBackend`."""
-        try:
-            devices = self._sd.query_devices()
-        except self._sd.PortAudioError as cause:
-            raise DeviceError(
-                "sounddevice", expected="a list of devices", got=str(cause)
-            ) from cause
-        try:
-            default = self._sd.query_devices(kind="input")["index"]
-        except (self._sd.PortAudioError, ValueError):
-            default = -1
+        with _lock:
+            try:
+                devices = self._sd.query_devices()
+            except self._sd.PortAudioError as cause:
+                raise DeviceError(
+                    "sounddevice", expected="a list of devices", got=str(cause)
+                ) from cause
+            try:
+                default = self._sd.query_devices(kind="input")["index"]
+            except (self._sd.PortAudioError, ValueError):
+                default = -1
         return [
             InputDevice(
                 self.name,
@@ -63,7 +74,8 @@ class SoundDeviceBackend:
     def rate_hz(self, device: InputDevice) -> int:
         """See :class:`~edge_alm.audio.capture.CaptureBackend`."""
         try:
-            self._sd.check_input_settings(device.index, 1, "float32", samplerate=SAMPLE_RATE_HZ)
+            with _lock:
+                self._sd.check_input_settings(device.index, 1, "float32", samplerate=SAMPLE_RATE_HZ)
         except (self._sd.PortAudioError, ValueError):
             return device.rate_hz
         return SAMPLE_RATE_HZ
@@ -107,7 +119,7 @@ class SoundDeviceBackend:
                 raise DeviceError("PortAudio", expected="to start", got=str(cause)) from cause
 
     def close(self) -> None:
-        """Nothing to do: sounddevice ends PortAudio when the process exits."""
+        """Nothing to do: PortAudio ends when the process exits."""
 
 
 class _Capture:
@@ -119,11 +131,18 @@ class _Capture:
 
     @property
     def active(self) -> bool:
-        return bool(self._stream.active)
+        if not _lock.acquire(blocking=False):
+            # Another microphone opens or closes, which can hang. Blocks that do not come will tell.
+            return True
+        try:
+            return bool(self._stream.active)
+        finally:
+            _lock.release()
 
     def start(self) -> None:
         try:
-            self._stream.start()
+            with _lock:
+                self._stream.start()
         except self._sd.PortAudioError as cause:
             raise _cannot_open(self._device, self._rate_hz, cause) from cause
 
@@ -141,3 +160,16 @@ def _cannot_open(device: InputDevice, rate_hz: int, cause: Exception) -> DeviceE
         got=str(cause),
         hint="close other programs that use it, or choose another: `edge-alm devices`",
     )
+
+
+def _end(sd: Any) -> None:
+    """End PortAudio at exit as sounddevice does, but never while another thread is in it.
+
+    sounddevice would close a stream a second time that a thread just closes, and the interpreter
+    then unloads PortAudio under that thread's feet: the process hangs or crashes. While a thread
+    hangs in it, PortAudio is neither ended nor unloaded, and goes with the process.
+    """
+    if _lock.acquire(timeout=EXIT_S):
+        sd._exit_handler()
+    else:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(sd._lib))

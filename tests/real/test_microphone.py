@@ -45,6 +45,26 @@ except EdgeAlmError as error:
     print(json.dumps({"type": "error", "line": str(error), "code": error.code}))
 """
 
+# Ends while another thread closes the microphone: closing waits for the callback, which is slow.
+# The interpreter's end is slower yet, so that the thread goes on when libraries are unloaded.
+CLOSE_AND_END = """
+import sys, threading, time
+from edge_alm.audio import microphone
+from edge_alm.audio.source import open_source
+class End:
+    def __del__(self, sleep=time.sleep):
+        sleep(1.5)
+sys.end = End()
+backend, callback_s = sys.argv[1], float(sys.argv[2])
+take = microphone.Tap.__call__
+microphone.Tap.__call__ = lambda *block: (take(*block), time.sleep(callback_s))
+source = open_source("mic", backend=backend)
+packets = source.packets()
+next(packets)
+threading.Thread(target=source.close, daemon=True).start()
+time.sleep(0.1)
+"""
+
 
 class Listener:
     """A child that listens; its packets as dicts."""
@@ -248,6 +268,18 @@ def test_close_does_not_wait_for_a_frozen_server(
     start_s = time.monotonic()
     listener.close()
     assert time.monotonic() - start_s < 2
+
+
+@pytest.mark.parametrize("callback_s", [0.2, 0.8])  # waited for, left alone
+def test_a_process_may_end_while_its_microphone_closes(
+    server: SoundServer, backend: str, callback_s: float
+) -> None:
+    subprocess.run(
+        [sys.executable, "-c", CLOSE_AND_END, backend, str(callback_s)],
+        env=server.env,
+        check=True,
+        timeout=20,
+    )
 
 
 def test_an_unknown_device_is_an_error_that_lists_the_known(
