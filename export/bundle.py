@@ -32,6 +32,7 @@ from export.runs import load_run
 
 CHOICES = "encoder_choices"
 ENCODER, PROJECTOR, ADAPTER = "encoder.onnx", "projector.npz", "adapter.gguf"
+PHRASES = "phrases.npz"
 EXPORTED = "encoder"
 """The folder of an exported encoder."""
 QUESTION = "What do you hear?"
@@ -73,9 +74,11 @@ def define(base: Mapping[str, Any], out: Path, settings: Mapping[str, Any]) -> d
     exported = f"{EXPORTED}/{MANIFEST}"
     encoder = exported if (out / exported).exists() else ENCODER
     own = {"encoder": encoder, "projector": PROJECTOR, "adapter": ADAPTER}
+    if (out / PHRASES).exists():
+        own["phrases"] = PHRASES
     entries = {role: {**entry(out / name), "file": name} for role, name in own.items()}
-    # Other forms of another encoder do not belong to this one.
-    kept = {key: value for key, value in base.items() if key != CHOICES}
+    # Files of the base's folder do not belong to this one.
+    kept = {key: value for key, value in base.items() if key not in (CHOICES, "phrases")}
     return {**kept, **entries, "scene_format": SCENE_FORMAT, **settings}
 
 
@@ -115,6 +118,7 @@ def main() -> None:
     parser.add_argument(
         "--choice", type=Path, action="append", default=[], help="another form of the encoder"
     )
+    parser.add_argument("--phrases", type=Path, help="all.npz of export.likeness")
     parser.add_argument("--base", type=Path, required=True, help="bundle.json for all else")
     parser.add_argument("--about", type=Path, required=True, help="JSON: sources, data, results")
     parser.add_argument("--prior-weight", type=float, default=0.0)
@@ -130,15 +134,22 @@ def main() -> None:
         write_parts(run.model, args.model, args.encoder, args.out)
         clip = args.out / f"golden{args.golden.suffix}"
         shutil.copyfile(args.golden, clip)
+        if args.phrases:
+            shutil.copyfile(args.phrases, args.out / PHRASES)
         for choice in args.choice:
             shutil.copyfile(choice, args.out / choice.name)
+        base = json.loads(args.base.read_text())
+        choices = [entry(args.out / choice.name) for choice in args.choice]
+        if args.encoder.is_file() and sha256_file(args.encoder) == base["encoder"].get("sha256"):
+            # The catalogue's forms of the same network.
+            choices += [choice for choice in base.get(CHOICES, []) if "artefact" in choice]
         settings = {
             "name": args.out.name,
-            CHOICES: [entry(args.out / choice.name) for choice in args.choice],
+            CHOICES: choices,
             "prior_weight": args.prior_weight,
             "about": {**json.loads(args.about.read_text()), "training": training_of(run.config)},
         }
-        definition = define(json.loads(args.base.read_text()), args.out, settings)
+        definition = define(base, args.out, settings)
         write_definition(args.out, definition)
         first, second = args.choices
         golden = hear_golden(args.out, clip, (first, second))

@@ -155,7 +155,7 @@ def train(
     weights = torch.bincount(known, minlength=len(labels)).float()[known].rsqrt()
     pooled, classes = examples.pooled[kept], torch.softmax(examples.classes[kept], dim=1)
     for _ in range(STEPS):
-        chosen = torch.multinomial(weights, BATCH)
+        chosen = torch.multinomial(weights, BATCH, replacement=True)
         got = SHARPNESS * tower(pooled[chosen])
         loss = functional.cross_entropy(got @ labels[met].T, soft[known[chosen]])
         loss = loss + CLASSES_WEIGHT * functional.cross_entropy(got @ names.T, classes[chosen])

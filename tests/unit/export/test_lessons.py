@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from phrase_files import write_phrases
 from toy import LABELS, WIDTH, make_recording, tokenize, write_scenes
 
 from edge_alm.errors import UsageError
+from edge_alm.models.projector_file import HOP_LEVELS
 from edge_alm.reasoning.prompts import (
     CHATML,
     NOTHING_HEARD,
@@ -34,6 +36,7 @@ from export.lessons import (
     thinned,
     within,
 )
+from export.likeness import ALL, FAMILIES, FOLDS
 from export.recordings import Recording, read_recordings, write_part
 from export.scenes import Placed
 from export.trees import ROOT, Item, Tree, TreeMaker
@@ -119,6 +122,43 @@ def test_every_ingredient_comes_and_nothing_is_longer_than_allowed(scenes: Path)
     names = "two", "turns", "thought", "soft", "lines", "long"
     assert all(5 <= found[name] <= 55 for name in names), found
     assert found["choices"] > 30
+
+
+@pytest.fixture(scope="module")
+def towers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All alike: they know every label."""
+    folder = tmp_path_factory.mktemp("towers")
+    names = [ALL, *(f"{family}{i}" for family in FAMILIES for i in range(FOLDS))]
+    for name in names:
+        write_phrases(folder / f"{name}.npz", LABELS, LABELS, LABELS, n_in=WIDTH - HOP_LEVELS)
+    return folder
+
+
+def test_before_its_question_stands_what_the_scene_is_like(scenes: Path, towers: Path) -> None:
+    plain = replace(RICH, drop_text=0.0, drop_soft=0.0, choices=1.0, longest_tokens=9000)
+    lessons = make(replace(plain, towers=str(towers)), scenes)
+    told = 0
+    for step in range(20):
+        tree = lessons.tree(step, 0)
+        assert " like " not in scene_text(tree)
+        for node in range(1, len(tree.above)):
+            lines = re.findall(r"\[([\d.]+) like (\w+) (\d)", text(tree, node))
+            if not lines:
+                continue
+            told += 1
+            before, _, after = text(tree, node).partition("Question: ")
+            assert before.count(" like ") == len(lines)
+            assert " like " not in after
+    assert told > 40
+
+
+def test_scenes_without_their_lines_are_not_told_what_they_are_like(
+    scenes: Path, towers: Path
+) -> None:
+    bare = replace(RICH, drop_text=1.0, drop_soft=0.0, towers=str(towers))
+    for config in (bare, replace(bare, drop_text=0.0, likeness=0.0)):
+        lessons = make(config, scenes)
+        assert all(" like " not in text(lessons.tree(step, 0)) for step in range(10))
 
 
 @pytest.mark.parametrize("drop", [0.0, 0.5])

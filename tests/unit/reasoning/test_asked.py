@@ -42,9 +42,7 @@ def test_a_name_keeps_its_small_words() -> None:
 
 
 @given(question=st.text(max_size=500), choices=st.lists(st.text(max_size=50), max_size=40))
-def test_phrases_are_few_and_different_and_say_something(
-    question: str, choices: list[str]
-) -> None:
+def test_phrases_are_few_and_different_and_say_something(question: str, choices: list[str]) -> None:
     chosen, words = asked_phrases(question, choices)
     phrases = [*chosen, *words]
     assert len(phrases) == len(set(phrases)) <= MAX_PHRASES

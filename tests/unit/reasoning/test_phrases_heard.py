@@ -6,10 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from phrase_files import CLASSES, NAMES, WIDTH, write_phrases
 
 from edge_alm.reasoning.phrases import STEPS, Phrases
-
-from phrase_files import CLASSES, NAMES, WIDTH, write_phrases
 
 
 @pytest.fixture

@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from phrase_files import write_phrases
 
 from edge_alm.models.projector_file import HOP_LEVELS
 from edge_alm.reasoning.phrases import Phrases
 from edge_alm.reasoning.stretches import KEPT_S, MAX_LINES, Stretches
-
-from phrase_files import write_phrases
 
 HOP_S = 0.48
 DOG, RAIN, BELL = np.eye(3, dtype=np.float32)

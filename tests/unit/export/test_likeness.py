@@ -1,0 +1,131 @@
+"""What compares phrases with sounds, trained on scenes whose sounds are told apart by one unit."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from phrase_files import arrays, write_phrases
+from toy import LABELS, WIDTH, make_recording
+
+from edge_alm.models.projector_file import HOP_LEVELS
+from edge_alm.reasoning.phrases import Heard, Phrases
+from edge_alm.reasoning.stretches import Stretches
+from export import likeness
+from export.likeness import (
+    ALL,
+    FAMILIES,
+    FOLDS,
+    Examples,
+    Judge,
+    Likeness,
+    fold,
+    gather,
+    one_of_four,
+    quantised,
+    train,
+)
+from export.replay import replay
+from export.scenes import Placed
+
+N_IN = WIDTH - HOP_LEVELS
+ROWS, BIAS = np.eye(len(LABELS), N_IN, dtype=np.float32), np.zeros(len(LABELS), np.float32)
+
+
+@pytest.fixture(scope="module")
+def examples() -> Examples:
+    rng = np.random.default_rng(0)
+    return gather([make_recording(rng) for _ in range(60)], ROWS, BIAS)
+
+
+def test_a_stretch_is_pooled_and_knows_what_was_there(examples: Examples) -> None:
+    assert len(examples.labels) > 60
+    mean = examples.pooled[:, :N_IN]
+    strongest = [LABELS[int(i)] for i in mean[:, : len(LABELS)].argmax(1)]
+    same = [a == b for a, b in zip(strongest, examples.labels, strict=True)]
+    assert np.mean(same) > 0.9  # a short one next to another has a hop of it
+    assert torch.all(examples.pooled[:, N_IN:] >= mean - 1e-5)
+
+
+def test_a_tower_learns_the_labels_it_meets(
+    examples: Examples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(likeness, "STEPS", 200)
+    directions = torch.eye(len(LABELS))
+    own = torch.tensor([LABELS.index(label) for label in examples.labels])
+    half = torch.arange(len(own)) % 2 == 0
+    tower = train(examples, half, directions, directions, own)
+    rest = torch.where(~half)[0]
+    scores = Judge(directions, directions)(tower, examples, rest)
+    assert one_of_four(scores, own[rest], LABELS) > 0.95
+    blind = torch.zeros_like(scores)
+    assert one_of_four(blind, own[rest], LABELS) == 0.0
+
+
+def test_a_judge_scores_as_the_file_does(
+    examples: Examples, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(likeness, "STEPS", 50)
+    own = torch.tensor([LABELS.index(label) for label in examples.labels])
+    every = torch.ones(len(own), dtype=torch.bool)
+    tower = train(examples, every, torch.eye(len(LABELS)), torch.eye(len(LABELS)), own)
+    rows, scales = quantised(ROWS)
+    written = arrays(LABELS, LABELS, LABELS, n_in=N_IN, class_rows=rows, class_scales=scales)
+    written |= {"class_bias": BIAS, **tower.arrays()}
+    np.savez(tmp_path / "p.npz", **written)
+    phrases = Phrases(tmp_path / "p.npz")
+    directions = torch.from_numpy(phrases.directions(LABELS))
+    judge = Judge(directions, directions)
+    recording = make_recording(np.random.default_rng(7))
+    one = gather([recording], ROWS, BIAS)
+    expected = judge(tower, one, torch.arange(len(one.labels)))
+    seen: list[Heard] = []
+
+    class Keeper(Stretches):
+        def hear(self, embeddings: np.ndarray, start_s: float, end_s: float) -> Heard:
+            seen.append(super().hear(embeddings, start_s, end_s))
+            return seen[-1]
+
+    stretches = Keeper(phrases)
+    replay(recording.items, stretches)
+    stretches.begin_stream()
+    got = np.stack([phrases.score(heard, LABELS) for heard in seen])
+    np.testing.assert_allclose(got, expected.numpy(), atol=0.15)
+
+
+def test_a_lesson_is_heard_by_the_tower_that_does_not_know_it(tmp_path: Path) -> None:
+    """Each fold's file here gives one name to everything, so that it tells which was asked."""
+    for name in (ALL, *(f"{family}{i}" for family in FAMILIES for i in range(FOLDS))):
+        number = 0 if name == ALL else FAMILIES.index(name[:-1]) * FOLDS + int(name[-1])
+        always = np.zeros(len(LABELS), np.float16)
+        always[number % len(LABELS)] = 100.0
+        write_phrases(
+            tmp_path / f"{name}.npz", LABELS, LABELS, LABELS, n_in=N_IN, b2=always,
+            class_bias=np.zeros(len(LABELS), np.float32),
+            class_scales=np.zeros(len(LABELS), np.float16),
+        )  # fmt: skip
+    folder = Likeness(tmp_path)
+    timeline = [
+        Placed(label, 3.0 * i, 3.0 * i + 1.0, -20.0, source=f"recording {i}")
+        for i, label in enumerate(LABELS)
+    ]
+    recording = make_recording(np.random.default_rng(0), timeline)
+    for family in FAMILIES:
+        stretches = folder.stretches(iter([timeline]), family)
+        replay(recording.items, stretches)
+        lines = stretches.lines("Which?", LABELS)
+        for line, placed in zip(lines, timeline, strict=True):
+            number = FAMILIES.index(family) * FOLDS + fold(getattr(placed, family))
+            assert f"like {LABELS[number]} " in line
+
+
+def test_the_command_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "scenes").mkdir()
+    words, out = str(tmp_path / "words.npz"), str(tmp_path / "out")
+    arguments = ["likeness", "--words", words, "--scenes", str(tmp_path / "scenes"), "--out", out]
+    monkeypatch.setattr(sys, "argv", arguments)
+    with pytest.raises(SystemExit, match="recorded scenes"):
+        likeness.main()
