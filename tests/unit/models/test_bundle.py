@@ -15,6 +15,7 @@ from model_builders import (
     write_ctranslate2,
     write_projector,
 )
+from phrase_files import write_phrases
 
 from edge_alm.errors import ModelBrokenError, ModelMissingError, UsageError
 from edge_alm.models import store
@@ -186,6 +187,16 @@ def test_an_encoder_without_an_embedding_is_refused(tmp_path: Path) -> None:
 def test_a_context_beyond_the_models_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelBrokenError, match="expected 512, got 513"):
         load_bundle(write_bundle(tmp_path, context_tokens=513))
+
+
+def test_a_phrase_table_of_another_width_is_refused(tmp_path: Path) -> None:
+    write_phrases(tmp_path / "phrases.npz", n_in=1024)
+    folder = write_bundle(tmp_path, phrases=own(tmp_path, "phrases.npz"))
+    assert load_bundle(folder).phrases == tmp_path / "phrases.npz"
+    assert load_bundle(folder, language_model=False).phrases is None
+    write_phrases(tmp_path / "phrases.npz", n_in=1000)
+    with pytest.raises(ModelBrokenError, match="embedding"):
+        load_bundle(write_bundle(tmp_path, phrases=own(tmp_path, "phrases.npz")))
 
 
 def test_a_projector_in_the_language_models_place_is_refused(tmp_path: Path) -> None:
