@@ -375,7 +375,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rows = [row for row in read_table("debian_sounds.csv") if row["package"] not in RESERVED]
         versions = {row["package"]: row["version"] for row in read_table("debian_packages.csv")}
         names = sorted({row["package"] for row in rows})
-        unpack_packages(args.root, [*names, *SPEECH_PACKAGES, "fluid-soundfont-gm", "wordnet-base"], versions)
+        unpack_packages(
+            args.root, [*names, *SPEECH_PACKAGES, "fluid-soundfont-gm", "wordnet-base"], versions
+        )
         render_instruments(args.root)
         wrong = check_clips(args.root, rows)
         for path in wrong:

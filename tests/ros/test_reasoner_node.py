@@ -90,6 +90,21 @@ def test_the_node_tells_what_the_runtime_hears(probe: Probe, namespace: str) -> 
     assert [(e.text, e.label) for e in probe.events if e.type == "watch"]
 
 
+def test_redacted_no_word_is_on_any_topic(probe: Probe, namespace: str) -> None:
+    with reasoner(
+        namespace,
+        input__source=HOME,
+        input__realtime=False,
+        models__language_model="none",
+        output__redact_speech=True,
+    ):
+        probe.start()
+        probe.until(lambda: probe.listening[-2:] == [True, False], "the end of the file")
+        probe.until(lambda: any(e.type == "speech" for e in probe.events), "speech")
+    assert {e.text for e in probe.events if e.type == "speech"} == {""}
+    assert probe.speech == []
+
+
 def test_a_late_subscriber_knows_the_state_and_hears_what_follows(
     probe: Probe, namespace: str
 ) -> None:

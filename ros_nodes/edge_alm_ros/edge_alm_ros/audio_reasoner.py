@@ -38,7 +38,7 @@ from edge_alm.audio.source import open_source
 from edge_alm.errors import EdgeAlmError, UsageError
 from edge_alm.reasoning.reasoner import QuestionCancelledError
 from edge_alm.runtime import Ears, load
-from edge_alm.types import Event, Source, Speech
+from edge_alm.types import Event, Source, Speech, without_words
 from edge_alm.workers import closed
 from edge_alm_ros.conversions import (
     Origin,
@@ -237,10 +237,12 @@ class AudioReasoner(LifecycleNode):
             bundle_id=ears.bundle.name,
             bundle_hash=ears.bundle.sha256,
         )
-        fields = event_fields(event, origin, self._now_unix(), self._ids)
+        meter.note(event)
+        shown = without_words(event) if self.value("output.redact_speech") else event
+        fields = event_fields(shown, origin, self._now_unix(), self._ids)
         self._events.publish(fill(AudioEvent(), fields))
-        if isinstance(event, Speech):
-            self._speech.publish(String(data=event.text))
+        if isinstance(shown, Speech) and shown.text:
+            self._speech.publish(String(data=shown.text))
         with self._news:
             self._told += 1
             self._news.notify_all()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from edge_alm.types import SAMPLE_RATE_HZ, Frame, Lost, Packet, Source
+from edge_alm.types import SAMPLE_RATE_HZ, Event, Fault, Frame, Lost, Packet, Source
 
 
 class Meter:
@@ -21,6 +21,7 @@ class Meter:
         """Heard so far, at 16 kHz."""
         self.lost_samples = 0
         self.faults = 0
+        """Told of this stream: the source's, and what hearing gave up for want of time."""
         self.busy_s = 0.0
         """How long the listener has worked on what was heard; over its duration this is the
         real-time factor."""
@@ -47,11 +48,13 @@ class Meter:
                 self.samples += len(packet.samples)
             elif isinstance(packet, Lost):
                 self.lost_samples += packet.samples
-            else:
-                self.faults += 1
             began_s = time.perf_counter()
             yield packet
             self.busy_s += time.perf_counter() - began_s
+
+    def note(self, event: Event) -> None:
+        """Count an event that is told."""
+        self.faults += isinstance(event, Fault)
 
     def close(self) -> None:
         """See :class:`~edge_alm.types.Source`."""

@@ -89,6 +89,11 @@ PARAMETERS = (
     Parameter("output.frame_id", "microphone", "frame_id of every event"),
     Parameter("output.stream_id", "", "stream_id of every event; empty: the source's name"),
     Parameter(
+        "output.redact_speech",
+        False,
+        "no word that was said on any topic: events of speech have no text, and ~/speech is silent",
+    ),
+    Parameter(
         "diagnostics.period_s",
         1.0,
         "seconds between two messages on /diagnostics",

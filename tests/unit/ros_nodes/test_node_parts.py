@@ -10,6 +10,7 @@ import pytest
 from edge_alm.audio.chunks import Chunk, ChunkStream
 from edge_alm.audio.memory import MemoryAudio
 from edge_alm.errors import UsageError
+from edge_alm.types import Fault, Lost, Sound
 from edge_alm_ros.meter import Meter
 from edge_alm_ros.parameters import ACTIVE, BY_NAME, CONFIGURED, PARAMETERS, problem
 from edge_alm_ros.phrases import HoldOff, PhraseSpotter
@@ -111,7 +112,12 @@ def test_the_meter_counts() -> None:
     meter = Meter(stream)
     assert meter.waiting_s == pytest.approx(0.06)
     packets = meter.packets()
-    kinds = [type(next(packets)).__name__ for _ in range(5)]
+    given = [next(packets) for _ in range(5)]
+    kinds = [type(packet).__name__ for packet in given]
+    meter.note(Sound("Bell", 0.0, None, 0.9, "start"))
+    for packet in given:
+        if isinstance(packet, Lost | Fault):
+            meter.note(packet)
     assert kinds == ["Frame", "Frame", "Lost", "Frame", "Fault"]
     assert (meter.samples, meter.lost_samples, meter.faults) == (960, 320, 1)
     assert meter.position_s == 0.08
