@@ -22,10 +22,9 @@ from edge_alm.reasoning.prompts import one_line, recording_line
 from edge_alm.reasoning.stretches import Stretches
 from export.contrasts import contrast
 from export.imagined import Imagination, phrases
-from export.likeness import FAMILIES, Likeness
 from export.questions import Asked, ask
 from export.recordings import Recording, read_recordings
-from export.replay import replay
+from export.replay import FAMILIES, Likeness, replay
 from export.scenes import Placed
 from export.trees import Branch, Item, Tokenize, Tree, TreeMaker
 from export.wordings import WORDINGS

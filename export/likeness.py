@@ -16,8 +16,7 @@ not those of a third of the labels, and a lesson takes the one that does not kno
 from __future__ import annotations
 
 import argparse
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,12 +35,9 @@ from edge_alm.reasoning.stretches import Stretches
 from export.corpus import similar
 from export.imagined import phrases, read_classifier
 from export.recordings import Recording, read_recordings
-from export.replay import heard_in, replay
-from export.scenes import SPEECH, Placed
+from export.replay import ALL, FAMILIES, FOLDS, fold, heard_in, replay
+from export.scenes import SPEECH
 
-ALL = "all"
-FOLDS = 3
-FAMILIES = ("source", "label")
 HIDDEN = 256
 SHARPNESS = 20.0
 """Over cosines."""
@@ -52,11 +48,6 @@ STEPS, BATCH = 2000, 256
 LEARNING_RATE, WEIGHT_DECAY, DROPOUT = 1e-3, 1e-2, 0.3
 RANGE = 0.05, 0.9
 """Quantiles of the right phrases' scores that are told as 0 and as 9."""
-
-
-def fold(text: str) -> int:
-    """Which fold a source or a label is in."""
-    return zlib.crc32(text.encode()) % FOLDS
 
 
 class _Gatherer(Stretches):
@@ -195,41 +186,6 @@ def one_of_four(scores: Tensor, own: Tensor, labels: Sequence[str]) -> float:
                 others.append(other)
         right.append(bool(np.all(row[mine] > row[others])))
     return float(np.mean(right))
-
-
-class Likeness:
-    """The files of :func:`main`, for lessons."""
-
-    def __init__(self, folder: Path) -> None:
-        names = [ALL, *(f"{family}{i}" for family in FAMILIES for i in range(FOLDS))]
-        self._judges = {name: Phrases(folder / f"{name}.npz") for name in names}
-
-    def stretches(self, timelines: Iterator[Sequence[Placed]], family: str) -> Stretches:
-        """For a scene of recordings whose timelines come in their order."""
-        return _Doubting(self._judges, timelines, family)
-
-
-class _Doubting(Stretches):
-    """Every span is judged by the tower that has not learnt from what is in it."""
-
-    def __init__(
-        self,
-        judges: dict[str, Phrases],
-        timelines: Iterator[Sequence[Placed]],
-        family: str,
-    ) -> None:
-        self._judges, self._timelines, self._family = judges, timelines, family
-        self._timeline: Sequence[Placed] = ()
-        super().__init__(judges[ALL])
-
-    def begin_stream(self) -> None:
-        super().begin_stream()
-        self._timeline = next(self._timelines)
-
-    def hear(self, embeddings: Floats, start_s: float, end_s: float) -> Heard:
-        there = heard_in(start_s, end_s, self._timeline)
-        text = "" if there is None else getattr(there, self._family)
-        return self._judges[f"{self._family}{fold(text)}"].hear(embeddings)
 
 
 def main() -> None:

@@ -1,18 +1,29 @@
-"""A recorded scene given to what compares it with phrases, as the runtime gives it."""
+"""Recorded scenes given to what compares them with phrases, as the runtime gives them.
+
+A lesson is compared by a tower of :mod:`export.likeness` that has not learnt from what is in it.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from edge_alm.hearing.encoder import HOP_SAMPLES
+from edge_alm.reasoning.phrases import Floats, Heard, Phrases
 from edge_alm.reasoning.stretches import Stretches
 from edge_alm.types import SAMPLE_RATE_HZ
 from export.scenes import Placed
 from export.trees import Item
 
+ALL = "all"
+"""The tower that has learnt from everything."""
+FOLDS = 3
+FAMILIES = ("source", "label")
+"""Fields of :class:`Placed`: what the others have not met a third of."""
 HOP_S = HOP_SAMPLES / SAMPLE_RATE_HZ
 _MARK = re.compile(r"\[(\d+\.\d)\]")
 _SOUND = re.compile(r'\[(\d+\.\d)-(\d+\.\d) (?!lost\])[^"]')
@@ -44,3 +55,43 @@ def heard_in(start_s: float, end_s: float, timeline: Sequence[Placed]) -> Placed
 
     best = max(timeline, key=common_s, default=None)
     return best if best and common_s(best) >= 0.5 * (end_s - start_s) else None
+
+
+def fold(text: str) -> int:
+    """Which fold a source or a label is in."""
+    return zlib.crc32(text.encode()) % FOLDS
+
+
+class Likeness:
+    """The files of :mod:`export.likeness`, for lessons."""
+
+    def __init__(self, folder: Path) -> None:
+        names = [ALL, *(f"{family}{i}" for family in FAMILIES for i in range(FOLDS))]
+        self._judges = {name: Phrases(folder / f"{name}.npz") for name in names}
+
+    def stretches(self, timelines: Iterator[Sequence[Placed]], family: str) -> Stretches:
+        """For a scene of recordings whose timelines come in their order."""
+        return _Doubting(self._judges, timelines, family)
+
+
+class _Doubting(Stretches):
+    """Every span is judged by the tower that has not learnt from what is in it."""
+
+    def __init__(
+        self,
+        judges: dict[str, Phrases],
+        timelines: Iterator[Sequence[Placed]],
+        family: str,
+    ) -> None:
+        self._judges, self._timelines, self._family = judges, timelines, family
+        self._timeline: Sequence[Placed] = ()
+        super().__init__(judges[ALL])
+
+    def begin_stream(self) -> None:
+        super().begin_stream()
+        self._timeline = next(self._timelines)
+
+    def hear(self, embeddings: Floats, start_s: float, end_s: float) -> Heard:
+        there = heard_in(start_s, end_s, self._timeline)
+        text = "" if there is None else getattr(there, self._family)
+        return self._judges[f"{self._family}{fold(text)}"].hear(embeddings)

@@ -46,10 +46,15 @@ FILES: dict[str, set[str]] = {
     "bridge/ledger.py": {"bridge.frame"},
     "reasoning/loudness.py": {"types", "models.projector_file"},
     "reasoning/marks.py": set(),
+    "reasoning/asked.py": set(),
+    "reasoning/wordpiece.py": set(),
+    "reasoning/phrases.py": {"models.phrases_file", "reasoning.wordpiece"},
     "reasoning/prompts.py": {"types"},
     "models/adapter_file.py": {"errors", "models.gguf_file"},
     "models/mmproj_file.py": {"errors", "models.gguf_file"},
-    "models/projector_file.py": {"errors", "models.files"},
+    "models/npz_file.py": {"errors", "models.files"},
+    "models/phrases_file.py": {"models.files", "models.npz_file"},
+    "models/projector_file.py": {"models.files", "models.npz_file"},
     "models/sherpa_folder.py": {"errors", "models.files", "models.onnx_file"},
 }
 """What is pure, or reads a header only, may import no more than this."""
@@ -80,11 +85,17 @@ EXPORT: dict[str, set[str]] = {
     "recordings": {"corpus", "scenes"},
     "imagined": {"labels", "thresholds", "scenes", "recordings"},
     "trees": set(),
-    "lessons": {"scenes", "wordings", "questions", "contrasts", "recordings", "imagined", "trees"},
+    "replay": {"scenes", "trees"},
+    "lessons": {
+        *("scenes", "wordings", "questions", "contrasts", "recordings", "imagined", "trees"),
+        "replay",
+    },
     "settings": {"lessons"},
     "hearing_model": {"settings", "trees"},
-    "runs": {"settings", "hearing_model", "trees"},
+    "runs": {"settings", "hearing_model", "trees", "replay"},
     "start": set(),
+    "words": {"corpus", "phrases"},
+    "likeness": {"corpus", "scenes", "imagined", "recordings", "replay"},
     "align": {"settings", "hearing_model", "runs", "lessons", "trees", "start"},
     "layers": set(),
     "ablations": {
@@ -159,11 +170,13 @@ TORCH = {
         "graph",
         "hearing_model",
         "language_model",
+        "likeness",
         "runs",
         "start",
         "towers",
         "whisper",
         "whisper_ctranslate2",
+        "words",
     )
 }
 """What is of no use without torch, and says so when it is imported."""

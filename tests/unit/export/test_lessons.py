@@ -36,8 +36,8 @@ from export.lessons import (
     thinned,
     within,
 )
-from export.likeness import ALL, FAMILIES, FOLDS
 from export.recordings import Recording, read_recordings, write_part
+from export.replay import ALL, FAMILIES, FOLDS
 from export.scenes import Placed
 from export.trees import ROOT, Item, Tree, TreeMaker
 

@@ -16,19 +16,14 @@ from edge_alm.reasoning.phrases import Heard, Phrases
 from edge_alm.reasoning.stretches import Stretches
 from export import likeness
 from export.likeness import (
-    ALL,
-    FAMILIES,
-    FOLDS,
     Examples,
     Judge,
-    Likeness,
-    fold,
     gather,
     one_of_four,
     quantised,
     train,
 )
-from export.replay import replay
+from export.replay import ALL, FAMILIES, FOLDS, Likeness, fold, replay
 from export.scenes import Placed
 
 N_IN = WIDTH - HOP_LEVELS
