@@ -181,7 +181,7 @@ def load_bundle(
         definition["encoder"] = choices[choice - 1]
     unwanted = {"transcriber"}  # looked at below
     if not language_model:
-        unwanted |= {"language_model", "projector", "adapter", "phrases", "audio_projector"}
+        unwanted |= {"language_model", "projector", "adapter", "audio_projector"}
     paths = {
         role: _find_file(folder, role, definition[role])
         for role in _CHECKS
@@ -267,6 +267,9 @@ def _check_fit(
     width = (encoder.outputs.get(_EMBEDDING) or (None,))[-1]
     if width is None:
         raise broken(paths["encoder"], f"an output {_EMBEDDING!r}", ", ".join(encoder.outputs))
+    phrases = headers.get("phrases")
+    if phrases and phrases.inputs != width:
+        raise _misfit(paths["phrases"], "inputs (the encoder's embedding)", width, phrases.inputs)
     if model is None:
         return
     if model.n_embd is None:
@@ -280,9 +283,6 @@ def _check_fit(
     if projector and projector.outputs != model.n_embd:
         what = "outputs (the language model's embedding)"
         raise _misfit(paths["projector"], what, model.n_embd, projector.outputs)
-    phrases = headers.get("phrases")
-    if phrases and phrases.inputs != width:
-        raise _misfit(paths["phrases"], "inputs (the encoder's embedding)", width, phrases.inputs)
     if adapter:
         check_adapter(paths["adapter"], adapter, model)
     if ear := headers.get("audio_projector"):

@@ -34,8 +34,8 @@ spoken start started starts strong strongest sure tell think time total voice vo
 """
 COMMON = frozenset(f"{_FUNCTION} {_LISTENING}".split())
 """Words of which no phrase is made."""
-_HOW = frozenset(("loud", "quiet", "long", "short", "near", "far"))
-"""What a caption says of a sound, in front of its name."""
+_HOW = frozenset(("a", "an", "the", "and", "loud", "quiet", "long", "short", "near", "far"))
+"""What stands in front of a sound's name in a list, or in a caption for how it sounds."""
 _BORDER = re.compile(r"[^\w\s'-]+|\bthen\b")
 
 
@@ -45,19 +45,22 @@ def asked_phrases(question: str, choices: Sequence[str] = ()) -> tuple[list[str]
     "rain" and "dog bark" are the choices' in ``"What came first?", ["dog bark, then rain", ...]``;
     a choice like "yes", "3" or "the end" has none.
     """
-    chosen = _distinct(part for choice in choices for part in _named(choice))
+    chosen = _distinct(part for choice in choices for part in split_order(choice))
     words = _distinct(part for part in _runs(question) if part not in set(chosen))
     return chosen[:MAX_PHRASES], words[: MAX_PHRASES - len(chosen[:MAX_PHRASES])]
 
 
-def _named(choice: str) -> Iterable[str]:
-    """The sounds that a choice names: what lies between commas and "then"."""
-    for part in _BORDER.split(choice.lower()):
+def split_order(text: str) -> list[str]:
+    """The sounds that a choice or a search names, in order: what lies between commas and "then",
+    without an article or a word for how it sounds."""
+    found = []
+    for part in _BORDER.split(text.lower()):
         words = part.split()
         while words and words[0] in _HOW:
             words = words[1:]
         if any(_tells(word) for word in words):
-            yield " ".join(words)
+            found.append(" ".join(words))
+    return found
 
 
 def _runs(text: str) -> Iterable[str]:

@@ -104,10 +104,13 @@ class Phrases:
         best = int(np.argmax(scores))
         return self.names[best], float(scores[best])
 
+    def share(self, score: float) -> float:
+        """A score from 0 (what fits scores more) to 1 (hardly anything scores more)."""
+        return min(max((score - self._least) / (self._most - self._least), 0.0), 1.0)
+
     def step(self, score: float) -> int:
         """A score as a digit from 0 to :data:`STEPS`."""
-        share = (score - self._least) / (self._most - self._least)
-        return int(np.clip(round(share * STEPS), 0, STEPS))
+        return round(self.share(score) * STEPS)
 
     def _weigh(self, directions: Floats) -> Floats:
         """Weights of the classes [n, n classes] for each direction; each row's sum is 1."""

@@ -129,6 +129,18 @@ class Stretches:
             lines.append(line)
         return lines
 
+    def shares(self, texts: Sequence[str]) -> list[tuple[float, float, list[float]]]:
+        """Of each stretch of the stream under way when it began and ended, and how well each text
+        fits it, 0 to 1."""
+        self._settle()
+        found = []
+        for stretch in sorted(self._over, key=lambda s: s.start_s):
+            if stretch.stream == self._stream:
+                scores = self._phrases.score(stretch.heard, texts)
+                shares = [self._phrases.share(float(score)) for score in scores]
+                found.append((stretch.start_s, stretch.end_s, shares))
+        return found
+
     def hear(self, embeddings: Floats, start_s: float, end_s: float) -> Heard:
         """What the hops [n, n_in] of a span of the stream under way are compared by."""
         return self._phrases.hear(embeddings)
