@@ -3,7 +3,8 @@
     python -m benchmarks.ask_latency [--bundle default] [--questions 5] [--audio FOLDER]
 
 Real recordings, one after the other, are heard by the runtime as the bundle has it: timed text, and
-soft tokens where it has a projector. *Streamed* is the product's own path: the scene lies in the
+soft tokens where it has a projector, and before each question what its words are most like.
+*Streamed* is the product's own path: the scene lies in the
 context when the question comes, and the answer forks it. *Prefill* puts the same into an empty
 context at question time. Both with one model, in one run, question by question in turn.
 """
@@ -21,12 +22,15 @@ import numpy as np
 from edge_alm.audio.file import AudioFile
 from edge_alm.models.bundle import Bundle, load_bundle
 from edge_alm.reasoning.llama import LlamaContext
+from edge_alm.reasoning.phrases import Phrases
 from edge_alm.reasoning.projector import Projector
-from edge_alm.reasoning.prompts import chat_format, pinned_prompt, question_prompt
+from edge_alm.reasoning.prompts import chat_format, end_line, pinned_prompt, question_prompt
 from edge_alm.reasoning.scene import QUESTION, SCENE, Item, SceneMemory
+from edge_alm.reasoning.stretches import Stretches
 from edge_alm.types import SAMPLE_RATE_HZ, Frame, Samples
 from export.lessons import thinned
 from export.recordings import Listener
+from export.replay import replay
 
 ROOT = Path(__file__).parent.parent
 AUDIO_FOLDERS = (ROOT.parent / "shared" / "data" / "esc10", ROOT / "tests" / "data")
@@ -55,19 +59,25 @@ def read_audio(folder: Path, seconds: int) -> Samples:
     return np.concatenate(parts)[:wanted]
 
 
-def make_items(bundle: Bundle, llama: LlamaContext, audio: Samples) -> list[Item]:
-    """What the scene of a recording holds, in order of time."""
+def make_items(
+    bundle: Bundle, llama: LlamaContext, audio: Samples
+) -> tuple[list[Item], Stretches | None]:
+    """What the scene of a recording holds, in order of time; what its questions are compared with."""
     listener = Listener(bundle)
     project = Projector(bundle.projector) if bundle.projector else None
     items: list[Item] = []
     # Without a projector there are no soft tokens, nor marks before them.
-    for item in thinned(listener.hear(audio), text=False, soft=project is None):
+    heard = listener.hear(audio)
+    for item in thinned(heard, text=False, soft=project is None):
         if isinstance(item, str):
             items.append(llama.tokenize(item))
         elif project:
             items += [token[None] for token in project(item.astype(np.float32))]
     listener.close()
-    return items
+    stretches = Stretches(Phrases(bundle.phrases)) if bundle.phrases else None
+    if stretches:
+        replay(heard, stretches)
+    return items, stretches
 
 
 def ask_held(scene: SceneMemory, tokens: list[int]) -> int:
@@ -144,15 +154,19 @@ def main() -> None:
         for seconds in SECONDS:
             scene = SceneMemory(llama, prompt)
             pinned = scene.tokenize(prompt, begin=True)
-            items = make_items(bundle, llama, audio[: seconds * SAMPLE_RATE_HZ])
+            items, stretches = make_items(bundle, llama, audio[: seconds * SAMPLE_RATE_HZ])
             for item in items:
                 scene.append(item)
             scene.flush()
             held = last_items(items, scene.end - scene.pinned_tokens)
             streamed, prefill = list[float](), list[float]()
             for i in range(args.questions):
-                tokens = scene.tokenize(question_prompt(chat, QUESTIONS[i % len(QUESTIONS)]))
+                question = QUESTIONS[i % len(QUESTIONS)]
                 begun = time.perf_counter()
+                lines = [end_line(seconds)] if trained else []
+                lines += stretches.lines(question) if stretches else []
+                tokens = [token for line in lines for token in llama.tokenize(line)]
+                tokens += scene.tokenize(question_prompt(chat, question))
                 ask_held(scene, tokens)
                 streamed.append(1000 * (time.perf_counter() - begun))
                 begun = time.perf_counter()
