@@ -4,9 +4,9 @@
 
 Real recordings, one after the other, are heard by the runtime as the bundle has it: timed text, and
 soft tokens where it has a projector, and before each question what its words are most like.
-*Streamed* is the product's own path: the scene lies in the
-context when the question comes, and the answer forks it. *Prefill* puts the same into an empty
-context at question time. Both with one model, in one run, question by question in turn.
+*Streamed* is the product's own path: the scene lies in the context when the question comes, and the
+answer forks it. *Prefill* puts the same into an empty context at question time. Both with one
+model, in one run, question by question in turn.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def read_audio(folder: Path, seconds: int) -> Samples:
 def make_items(
     bundle: Bundle, llama: LlamaContext, audio: Samples
 ) -> tuple[list[Item], Stretches | None]:
-    """What the scene of a recording holds, in order of time; what its questions are compared with."""
+    """What a recording's scene holds, in order of time; what its questions are compared with."""
     listener = Listener(bundle)
     project = Projector(bundle.projector) if bundle.projector else None
     items: list[Item] = []
