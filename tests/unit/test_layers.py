@@ -31,6 +31,7 @@ BELOW: dict[str, set[str]] = {
     "workers": MIDDLE | {"pipeline"},
     "runtime": MIDDLE | {"overload", "pipeline", "workers"},
     "recall": MIDDLE | {"log", "runtime"},
+    "bench": MIDDLE | {"runtime"},
     "questions": FOUNDATION,
 }
 """What each part may import. The command line and the package itself may import everything."""

@@ -14,13 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.meters.battery import Battery
-from benchmarks.meters.external import ExternalMeter, parse_line
-from benchmarks.meters.find import find_meter
-from benchmarks.meters.jetson import Ina3221, choose_rails
-from benchmarks.meters.meter import Meter, MeterError, Reading
-from benchmarks.meters.rapl import HINT, Rapl, joules_between
-from benchmarks.meters.raspberry import Pmic, parse_rails
+from edge_alm.bench.meters.battery import Battery
+from edge_alm.bench.meters.external import ExternalMeter, parse_line
+from edge_alm.bench.meters.find import find_meter
+from edge_alm.bench.meters.jetson import Ina3221, choose_rails
+from edge_alm.bench.meters.meter import Meter, MeterError, Reading
+from edge_alm.bench.meters.rapl import HINT, Rapl, joules_between
+from edge_alm.bench.meters.raspberry import Pmic, parse_rails
 from edge_alm.errors import DeviceError, UsageError
 
 POWER = Path(__file__).resolve().parents[2] / "data" / "power"
@@ -35,7 +35,7 @@ AGX_ORIN_W = 19.0 * 0.12 + 19.0 * 0.04 + 5.0 * 0.6
 def _no_board() -> Iterator[None]:
     """On a Raspberry Pi its own meter would be found first."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("benchmarks.meters.raspberry.shutil.which", lambda _name: None)
+        patch.setattr("edge_alm.bench.meters.raspberry.shutil.which", lambda _name: None)
         yield
 
 

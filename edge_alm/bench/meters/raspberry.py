@@ -21,7 +21,7 @@ import subprocess
 import time
 from collections.abc import Callable
 
-from benchmarks.meters.meter import MeterError, Quantity, Reading, parse_number
+from edge_alm.bench.meters.meter import MeterError, Quantity, Reading, parse_number
 
 COMMAND = ("vcgencmd", "pmic_read_adc")
 TIMEOUT_S = 2.0
@@ -104,7 +104,7 @@ class Pmic:
         return meter
 
     def read(self) -> list[Reading]:
-        """See :class:`~benchmarks.meters.meter.Meter`."""
+        """See :class:`~edge_alm.bench.meters.meter.Meter`."""
         at_s = time.monotonic()
         return [Reading(at_s, sum(parse_rails(self._ask()).values()))]
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from benchmarks.meters.battery import Battery
-from benchmarks.meters.external import ExternalMeter
-from benchmarks.meters.jetson import Ina3221
-from benchmarks.meters.meter import Meter, MeterError
-from benchmarks.meters.rapl import Rapl
-from benchmarks.meters.raspberry import Pmic
+from edge_alm.bench.meters.battery import Battery
+from edge_alm.bench.meters.external import ExternalMeter
+from edge_alm.bench.meters.jetson import Ina3221
+from edge_alm.bench.meters.meter import Meter, MeterError
+from edge_alm.bench.meters.rapl import Rapl
+from edge_alm.bench.meters.raspberry import Pmic
 from edge_alm.errors import UsageError
 
 SYSFS = Path("/sys")

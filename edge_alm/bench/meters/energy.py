@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from types import TracebackType
 
-from benchmarks.meters.meter import Meter, MeterError, Quantity, Reading
+from edge_alm.bench.meters.meter import Meter, MeterError, Quantity, Reading
 
 LEAST_COVERED = 0.9
 """Of a window's time: with less the rest would be guessed."""

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.meters.energy import Sampler, Tally
-from benchmarks.meters.jetson import Ina3221
-from benchmarks.meters.meter import Quantity, Reading
+from edge_alm.bench.meters.energy import Sampler, Tally
+from edge_alm.bench.meters.jetson import Ina3221
+from edge_alm.bench.meters.meter import Quantity, Reading
 
 POWER = Path(__file__).resolve().parents[2] / "data" / "power"
 STEPS_S = st.lists(st.floats(0.001, 600.0), min_size=1, max_size=30)

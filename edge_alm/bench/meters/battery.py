@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from benchmarks.meters.meter import MeterError, Quantity, Reading, read_number, read_text
+from edge_alm.bench.meters.meter import MeterError, Quantity, Reading, read_number, read_text
 
 
 def read_watts(folder: Path) -> float:
@@ -64,7 +64,7 @@ class Battery:
         return meter
 
     def read(self) -> list[Reading]:
-        """See :class:`~benchmarks.meters.meter.Meter`."""
+        """See :class:`~edge_alm.bench.meters.meter.Meter`."""
         at_s = time.monotonic()
         states = {folder: read_text(folder / "status") for folder in self._folders}
         discharging = [folder for folder, state in states.items() if state == "Discharging"]

@@ -14,7 +14,7 @@ from collections import deque
 from contextlib import suppress
 from itertools import pairwise
 
-from benchmarks.meters.meter import MeterError, Quantity, Reading, parse_number
+from edge_alm.bench.meters.meter import MeterError, Quantity, Reading, parse_number
 from edge_alm.bridge.serial import open_line, split_address
 
 BAUD = 115_200
@@ -71,7 +71,7 @@ class ExternalMeter:
         return cls(open_line(path, speed), f"serial:{path}")
 
     def read(self) -> list[Reading]:
-        """See :class:`~benchmarks.meters.meter.Meter`."""
+        """See :class:`~edge_alm.bench.meters.meter.Meter`."""
         now_s = time.monotonic()
         if not self._lines:
             self._receive()
@@ -82,7 +82,7 @@ class ExternalMeter:
         return [Reading(at_s + offset_s, watts) for at_s, watts in found]
 
     def close(self) -> None:
-        """See :class:`~benchmarks.meters.meter.Meter`."""
+        """See :class:`~edge_alm.bench.meters.meter.Meter`."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             with suppress(OSError):

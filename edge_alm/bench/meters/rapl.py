@@ -14,7 +14,7 @@ import re
 import time
 from pathlib import Path
 
-from benchmarks.meters.meter import MeterError, Quantity, Reading, read_number, read_text
+from edge_alm.bench.meters.meter import MeterError, Quantity, Reading, read_number, read_text
 
 HINT = "run as root, or let others read: sudo chmod a+r /sys/class/powercap/intel-rapl:*/*energy*"
 _ZONE = re.compile(r"intel-rapl:\d+")
@@ -86,7 +86,7 @@ class Rapl:
         return cls(folders) if folders else None
 
     def read(self) -> list[Reading]:
-        """See :class:`~benchmarks.meters.meter.Meter`."""
+        """See :class:`~edge_alm.bench.meters.meter.Meter`."""
         at_s = time.monotonic()
         for zone in self._zones:
             self._joules += zone.count()

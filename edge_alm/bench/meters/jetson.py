@@ -20,7 +20,7 @@ import time
 from collections.abc import Collection
 from pathlib import Path
 
-from benchmarks.meters.meter import MeterError, Quantity, Reading, read_number, read_text
+from edge_alm.bench.meters.meter import MeterError, Quantity, Reading, read_number, read_text
 
 CHANNELS = (1, 2, 3)
 TOTALS = ("VDD_IN", "POM_5V_IN")
@@ -87,7 +87,7 @@ class Ina3221:
         return meter
 
     def read(self) -> list[Reading]:
-        """See :class:`~benchmarks.meters.meter.Meter`."""
+        """See :class:`~edge_alm.bench.meters.meter.Meter`."""
         at_s = time.monotonic()
         milli_squared = sum(read_number(volts) * read_number(amps) for volts, amps in self._files)
         return [Reading(at_s, milli_squared * 1e-6)]
