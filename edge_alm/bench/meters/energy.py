@@ -84,6 +84,10 @@ class Tally:
         self._last = None
         self._faults.append((at_s, fault))
 
+    def stretches(self, begin_s: float, end_s: float) -> list[Stretch]:
+        """Those that lie within a window."""
+        return [s for s in self._stretches if begin_s <= s.begin_s and s.end_s <= end_s]
+
     def energy(self, begin_s: float, end_s: float) -> Energy:
         """Of a window; a stretch that reaches beyond it counts by its share."""
         joules = covered_s = 0.0
@@ -126,6 +130,11 @@ class Sampler:
         self._sample()  # the last stretch has to reach the window's end
         with self._lock:
             return self._tally.energy(begin_s, end_s)
+
+    def stretches(self, begin_s: float, end_s: float) -> list[Stretch]:
+        """Those between readings of a window, on the same clock."""
+        with self._lock:
+            return self._tally.stretches(begin_s, end_s)
 
     def _run(self) -> None:
         while not self._stop.wait(self.meter.interval_s):
