@@ -9,6 +9,7 @@ said: None or empty means not known, never "none". By the kernel's documents:
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import re
@@ -143,7 +144,6 @@ def read_state(root: Path = ROOT, ask_pi: Callable[[], str | None] | None = None
         if (allowed := _number(policy / "scaling_max_freq")) is not None
         and (highest := _number(policy / "cpuinfo_max_freq"))
     ]
-    load = _text(root / "proc/loadavg").split()
     return State(
         governors=tuple(dict.fromkeys(filter(None, governors))),
         mhz=tuple(khz / 1e3 for khz in clocks if khz is not None),
@@ -152,7 +152,7 @@ def read_state(root: Path = ROOT, ask_pi: Callable[[], str | None] | None = None
         throttles=_throttles(root),
         cooled=tuple(_cooled(root)),
         pi=parse_pi((ask_pi or _ask_pi)() or ""),
-        load=float(load[0]) if load else None,
+        load=_number(root / "proc/loadavg"),
     )
 
 
@@ -292,7 +292,9 @@ def _text(file: Path) -> str:
 
 
 def _number(file: Path) -> float | None:
+    """The first word as a number."""
     try:
-        return float(_text(file))
+        value = float(_text(file).partition(" ")[0])
     except ValueError:
         return None
+    return value if math.isfinite(value) else None

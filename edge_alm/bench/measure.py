@@ -1,7 +1,7 @@
 """Measures this machine with one bundle, in rounds.
 
 A round takes one sample (or a few) of everything, so that a machine that grows hot or gets other
-work does so to all figures alike; what is compared with each other, as the lengths of audio, changes
+work does so to all figures alike; what is compared, as the lengths of audio are, changes
 its order from round to round. Before the first round everything is run once and not counted.
 """
 

@@ -23,6 +23,10 @@ COLOURS = 10
 """Of the page's style sheet: c0 to c9."""
 
 
+LEAST = 1e-9
+"""Nothing that is measured here is lower, but 0."""
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
     """A line of a plot over time or length."""
@@ -35,7 +39,7 @@ class Line:
 
 def ticks(highest: float, most: int = 6) -> list[float]:
     """Round numbers from 0 to at least ``highest``, no more than ``most`` steps apart."""
-    if not highest > 0.0:
+    if not highest > LEAST:
         return [0.0, 1.0]
     step = 10.0 ** math.floor(math.log10(highest / most))
     step *= next(by for by in (1, 2, 5, 10, 20) if highest / (by * step) <= most)
