@@ -41,7 +41,7 @@ class Comparison:
     """Two reports, figure by figure."""
 
     before: str
-    """Which bundle and machine it is of."""
+    """Which bundle and machine it is of, and when it was made."""
     after: str
     differs: tuple[str, ...]
     """What of version, machine, bundle and plan is not the same: a line each."""
@@ -78,8 +78,8 @@ def compare(before: Report, after: Report) -> Comparison:
     first = {(figure.name, figure.unit): figure for figure in before.figures}
     second = {(figure.name, figure.unit): figure for figure in after.figures}
     return Comparison(
-        before=before.title,
-        after=after.title,
+        before=f"{before.title}, {before.values['began']}",
+        after=f"{after.title}, {after.values['began']}",
         differs=tuple(_differences(before.values, after.values)),
         changes=[judge(figure, second[key]) for key, figure in first.items() if key in second],
         only=(

@@ -51,7 +51,9 @@ def start(options: Mapping[str, Any]) -> Start:
     """
     begun_s = time.monotonic()  # one clock for all processes
     code = (
-        f"import os\nos.chdir({str(Path.cwd())!r})\n"
+        # Paths among the options are relative; modules that lie beside them are none of ours.
+        "import os, sys\nsys.path[:] = filter(None, sys.path)\n"
+        f"os.chdir({str(Path.cwd())!r})\n"
         "from edge_alm.bench.start import report\n"
         f"report({begun_s!r}, {json.dumps(dict(options))!r})"
     )
