@@ -10,7 +10,7 @@ from typing import Any, Literal
 from edge_alm.bench.report import MORE_IS_BETTER, Figure, Report
 from edge_alm.bench.table import align, number_to_text
 
-PARTS = ("version", "machine", "bundle", "plan")
+PARTS = ("machine", "bundle", "plan")
 """Of a report: what figures depend on."""
 LEAST_SAMPLES = 3
 """With fewer their spread says nothing."""

@@ -48,7 +48,7 @@ ARM_CORES = {
     0xD4F: "Neoverse-V2",
 }
 """``CPU part`` of Arm's own designs (``CPU implementer`` 0x41); Linux gives no names there."""
-PACKAGES = ("onnxruntime", "llama-cpp-python", "ctranslate2", "numpy")
+PACKAGES = ("edge-alm", "onnxruntime", "llama-cpp-python", "ctranslate2", "numpy")
 PI_NOW = {
     0: "under-voltage",
     1: "clock held down",
@@ -80,7 +80,7 @@ class Machine:
     system: str
     """Kernel and architecture."""
     versions: Mapping[str, str]
-    """Of Python and the native libraries."""
+    """Of Python, this package and the native libraries."""
 
 
 @dataclass(frozen=True, slots=True)

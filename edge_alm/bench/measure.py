@@ -16,7 +16,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from edge_alm import __version__
 from edge_alm.audio.file import AudioFile
 from edge_alm.audio.memory import MemoryAudio
 from edge_alm.bench import machine
@@ -66,7 +65,7 @@ class Plan:
 
 
 FULL = Plan(rounds=5, listen_s=30.0, lengths_s=(5, 30, 120), decode_tokens=64, idle_s=5.0)
-QUICK = Plan(rounds=2, listen_s=10.0, lengths_s=(5, 30), decode_tokens=32, idle_s=2.0)
+QUICK = Plan(rounds=3, listen_s=10.0, lengths_s=(5, 30), decode_tokens=32, idle_s=2.0)
 LONG_S = (600, 1800)
 
 
@@ -149,7 +148,7 @@ class Bench:
             found.append("nothing here tells of temperature or throttling")
         meter = self._sampler.meter if self._sampler else None
         values = {
-            "version": __version__,
+            "version": board.versions.get("edge-alm", ""),
             "began": began,
             **self._plain,
             **self._medians(),

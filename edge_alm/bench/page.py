@@ -102,7 +102,10 @@ def _stages(report: Report) -> Iterable[str]:
         if figure.group == "listen" and not figure.rest.endswith("/all"):
             kind, _, stage = figure.rest.partition("/")
             rows.setdefault(kind, {})[stage] = figure.summary.median
-    text = "CPU time per second of audio, medians. 100 % is one core that does nothing else."
+    text = (
+        "CPU time per second of audio, medians; 100 % is one core that does nothing else. What the "
+        "transcriber and the language model compute in threads of their own is among the rest."
+    )
     if rows:
         yield from _section("What listening costs, by stage", text, stacked(rows, "% of a core"))
     hearing = {

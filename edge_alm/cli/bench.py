@@ -27,7 +27,7 @@ def add_parser(subparsers: Any) -> None:
         help="measure what listening and answering cost here",
         description="Start, listen, answer and write in interleaved rounds, and print what each "
         "takes on this machine, as medians with their spread. About three minutes on two x86 "
-        "cores, a quarter of it with --quick.",
+        "cores, half a minute with --quick.",
     )
     parser.add_argument(
         "source", nargs="?", metavar="FILE", help="a recording that is heard besides made audio"

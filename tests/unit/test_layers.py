@@ -39,6 +39,10 @@ BELOW: dict[str, set[str]] = {
 FILES: dict[str, set[str]] = {
     "hearing/gate.py": {"types"},
     "hearing/segmenter.py": {"types"},
+    "bench/statistics.py": set(),
+    "bench/plots.py": {"bench.statistics", "bench.table"},
+    "bench/page.py": {"bench.plots", "bench.report", "bench.table"},
+    "bench/compare.py": {"bench.report", "bench.table"},
     "bridge/frame.py": {"bridge.numbers"},
     "bridge/fragments.py": {"bridge.frame", "bridge.numbers"},
     "bridge/omi.py": {"bridge.frame", "bridge.messages", "bridge.numbers"},
