@@ -226,6 +226,14 @@ def main() -> None:
     parser.add_argument("--tflite", type=Path, nargs="*", default=[], help="the encoder for LiteRT")
     parser.add_argument("--out", type=Path, help="the samples as JSON")
     args = parser.parse_args()
+    try:
+        measure(args)
+    except EdgeAlmError as error:
+        parser.error(str(error))
+
+
+def measure(args: argparse.Namespace) -> None:
+    """Measure and print."""
     board, before = read_machine(), read_state()
     notes: list[str] = []
     bundle = load_bundle(args.bundle, transcriber=False)
