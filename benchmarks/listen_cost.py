@@ -18,20 +18,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any
 
 import numpy as np
 import soundfile
 
-from edge_alm.hearing.encoder import HopEncoder, Yamnet
-from edge_alm.hearing.gate import SoundGate
-from edge_alm.hearing.logmel import LogMel
-from edge_alm.hearing.tracker import Tracker
-from edge_alm.hearing.vad import SileroVad
-from edge_alm.hearing.whisper import WhisperTranscriber
+from edge_alm.bench.stages import HEARING, StageClock
 from edge_alm.runtime import load
 from edge_alm.types import SAMPLE_RATE_HZ, Samples
 
@@ -40,17 +33,6 @@ SOUNDS = ("stream", "music", "toilet_flush", "doorbell", "alarm_clock", "piano")
 SPEECH = ("speech_service", "speech_invalid", "speech_weasels", "speech_extension")
 WARM_UP_S = 5.0
 KINDS = ("silence", "room", "sound", "speech")
-Stages: TypeAlias = tuple[tuple[str, type[Any], str], ...]
-STAGES: Stages = (
-    ("vad", SileroVad, "push"),
-    ("gate", SoundGate, "push"),
-    ("front_end", LogMel, "__call__"),
-    ("encoder", Yamnet, "encode"),
-    ("hop", HopEncoder, "push"),
-    ("tracker", Tracker, "push"),
-    ("transcriber", WhisperTranscriber, "transcribe"),
-)
-T = TypeVar("T")
 
 
 def read(names: tuple[str, ...]) -> Samples:
@@ -69,52 +51,21 @@ def make_audio(kind: str, seconds: float) -> Samples:
     return np.resize(read(SOUNDS if kind == "sound" else SPEECH), count)
 
 
-def time_stages(
-    spent_s: dict[str, float], stages: Stages = STAGES, calls: Counter[str] | None = None
-) -> None:
-    """Wrap each stage: it adds its thread's CPU time to ``spent_s``, and counts its calls."""
-
-    def timed(name: str, function: Callable[..., T]) -> Callable[..., T]:
-        def call(*args: Any, **kwargs: Any) -> T:
-            begun = time.thread_time()
-            try:
-                return function(*args, **kwargs)
-            finally:
-                spent_s[name] += time.thread_time() - begun
-                if calls is not None:
-                    calls[name] += 1
-
-        return call
-
-    for name, owner, method in stages:
-        spent_s[name] = 0.0
-        setattr(owner, method, timed(name, getattr(owner, method)))
-
-
-def own_times(spent_s: Mapping[str, float]) -> dict[str, float]:
-    """Of each stage without those that it calls: of a hop what is left is cutting."""
-    within = spent_s["front_end"] + spent_s["encoder"]
-    return {**spent_s, "hop": spent_s["hop"] - within}
-
-
 def measure(recording: Path, warm_up: Path, *, llm: bool) -> dict[str, Any]:
     """Hear a recording in this process."""
-    spent_s: dict[str, float] = {}
-    time_stages(spent_s)
     seconds = soundfile.info(recording).duration
-    with load(llm=llm) as ears:
+    with StageClock(HEARING) as clock, load(llm=llm) as ears:
         if llm:
             ears.ask("What was heard?")  # the model is loaded and warm
         list(ears.listen(warm_up))
-        for name in spent_s:
-            spent_s[name] = 0.0
+        clock.reset()
         begun = time.process_time()
         events = list(ears.listen(recording))
         if llm:
             ears.flush()
         total = time.process_time() - begun
-    spent_s = own_times(spent_s)
-    hearing = sum(spent_s[name] for name, _, _ in STAGES if name != "transcriber")
+    spent_s = clock.spent_s
+    hearing = sum(s for name, s in spent_s.items() if name != "transcriber")
     return {
         "events": len(events),
         "stages": {name: s / seconds for name, s in spent_s.items()},
@@ -144,7 +95,7 @@ def main() -> None:
                 command + ["--llm"] * args.llm, check=True, stdout=subprocess.PIPE, text=True
             )
             results[kind] = json.loads(done.stdout.splitlines()[-1])
-    names = [name for name, _, _ in STAGES]
+    names = list(dict.fromkeys(name for name, _, _ in HEARING))
     print("% of one core   " + "".join(f"{kind:>10}" for kind in KINDS))
     for name in names:
         row = "".join(f"{100 * results[kind]['stages'][name]:10.2f}" for kind in KINDS)

@@ -5,10 +5,10 @@
 Three recordings are heard at the pace of a microphone, the scene going into the language model as
 it does live: silence; a quiet room where a sound of ``tests/data`` is heard a tenth of the time; a
 conversation, someone speaking 60 % of the time. Then a few questions. Energy is what is above the
-idle power, which is measured first, with nothing loaded. Meters: :mod:`benchmarks.meters`; each
+idle power, which is measured first, with nothing loaded. Meters: :mod:`edge_alm.bench.meters`; each
 says what it sees and what not. Time without a reading is told, and a figure with more than a tenth
 of it is not given. ``--meter serial:...`` reads a meter on the bench
-(:mod:`benchmarks.meters.external`).
+(:mod:`edge_alm.bench.meters.external`).
 
 CPU seconds are this process's. A stage's are those of the thread that runs it; the rest of the
 process is the threads that CTranslate2 and llama.cpp start themselves, and all that lies between
@@ -23,7 +23,6 @@ import argparse
 import json
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -34,18 +33,10 @@ from typing import Any
 
 import soundfile
 
-from benchmarks.listen_cost import (
-    SOUNDS,
-    SPEECH,
-    STAGES,
-    Stages,
-    make_audio,
-    own_times,
-    read,
-    time_stages,
-)
-from benchmarks.meters.energy import Energy, Sampler
-from benchmarks.meters.find import FINDERS, find_meter
+from benchmarks.listen_cost import SOUNDS, SPEECH, make_audio, read
+from edge_alm.bench.meters.energy import Energy, Sampler
+from edge_alm.bench.meters.find import FINDERS, find_meter
+from edge_alm.bench.stages import HEARING, StageClock, Stages
 from edge_alm.errors import EdgeAlmError
 from edge_alm.models.bundle import Bundle
 from edge_alm.reasoning.llama import LlamaContext
@@ -72,7 +63,7 @@ HOUR_S = 3600.0
 PASSES = ("llm_tokens", "llm_embeddings")
 """Each call reads the language model's weights once."""
 ALL_STAGES: Stages = (
-    *STAGES,
+    *HEARING,
     ("llm_tokens", LlamaContext, "decode"),
     ("llm_embeddings", LlamaContext, "decode_embeddings"),
 )
@@ -120,25 +111,23 @@ class Accounts:
 
     def __init__(self, sampler: Sampler | None) -> None:
         self._sampler = sampler
-        self._spent_s: dict[str, float] = {}
-        self._calls: Counter[str] = Counter()
-        time_stages(self._spent_s, ALL_STAGES, self._calls)
+        self._clock = StageClock(ALL_STAGES)
 
     def measure(self, work: Callable[[], int]) -> Cost:
         """Do some work, which returns its number of events."""
-        self._spent_s.update(dict.fromkeys(self._spent_s, 0.0))
-        self._calls.clear()
-        begun_s, cpu_s = time.monotonic(), time.process_time()
-        events = work()
-        ended_s, cpu_s = time.monotonic(), time.process_time() - cpu_s
-        stages_s = own_times(self._spent_s)
+        self._clock.reset()
+        with self._clock:
+            begun_s, cpu_s = time.monotonic(), time.process_time()
+            events = work()
+            ended_s, cpu_s = time.monotonic(), time.process_time() - cpu_s
+        stages_s = dict(self._clock.spent_s)
         stages_s[REST] = max(0.0, cpu_s - sum(stages_s.values()))
         return Cost(
             seconds=ended_s - begun_s,
             cpu_s=cpu_s,
             stages_s=stages_s,
-            hops=self._calls["encoder"],
-            passes=sum(self._calls[name] for name in PASSES),
+            hops=self._clock.calls["encoder"],
+            passes=sum(self._clock.calls[name] for name in PASSES),
             events=events,
             energy=self._sampler.energy(begun_s, ended_s) if self._sampler else None,
         )
@@ -244,7 +233,7 @@ def print_table(kinds: dict[str, dict[str, Any]], *, metered: bool) -> None:
     row("events", [r["events"] for r in reports], 0)
     row("CPU s an hour", [r["cpu_s_per_hour"] for r in reports], 1)
     row("weights read, GB an hour", [r["weight_bytes_per_hour"] / 1e9 for r in reports], 1)
-    for name in [*(name for name, _, _ in ALL_STAGES), REST]:
+    for name in [*dict.fromkeys(name for name, _, _ in ALL_STAGES), REST]:
         row(f"  {name}, % of one core", [100 * r["duty"][name] for r in reports], 2)
 
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
-import statistics
+import os
 import sys
-import time
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
-from edge_alm.cli.options import add_model_options, load_ears
-from edge_alm.cli.output import print_line
-from edge_alm.types import SAMPLE_RATE_HZ, Samples
+from edge_alm.cli.options import add_model_options, load_options
+from edge_alm.cli.output import print_line, print_notice
+from edge_alm.errors import UsageError
 
-QUESTIONS = ("What was heard first?", "What was heard last?", "Was there any speech?")
+NO_METER = (
+    "no power sensor read: CPU seconds stand in for joules; --meter serial:PATH reads a meter on "
+    "the bench, and python -m benchmarks.power measures energy at the pace of a microphone"
+)
 
 
 def add_parser(subparsers: Any) -> None:
@@ -22,64 +25,123 @@ def add_parser(subparsers: Any) -> None:
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "bench",
         help="measure what listening and answering cost here",
-        description="Listen to a recording as fast as it goes, ask three questions, and print "
-        "CPU time, speed, memory and time to first token.",
+        description="Start, listen, answer and write in interleaved rounds, and print what each "
+        "takes on this machine, as medians with their spread. About three minutes on two x86 "
+        "cores, half a minute with --quick.",
     )
     parser.add_argument(
-        "source", nargs="?", metavar="FILE", help="a recording; nothing for a made minute of sounds"
+        "source", nargs="?", metavar="FILE", help="a recording that is heard besides made audio"
     )
     parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the JSON object there too")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with plots, too")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds of less audio")
+    parser.add_argument(
+        "--long", action="store_true", help="also questions after 10 and 30 minutes of audio"
+    )
     parser.add_argument("--no-llm", action="store_true", help="listen only")
+    parser.add_argument(
+        "--meter",
+        default="auto",
+        help="what reads the power: auto, ina3221, pmic, rapl, battery, serial:PATH[@BAUD] or none "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--compare",
+        nargs=2,
+        type=Path,
+        metavar=("A.json", "B.json"),
+        help="measure nothing; tell what differs between two reports by more than their spread",
+    )
     add_model_options(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure and print."""
-    from edge_alm.audio.file import AudioFile
-    from edge_alm.audio.memory import MemoryAudio
+    """Measure, print and write; or compare.
 
-    with load_ears(args, llm=not args.no_llm) as ears:
-        recording: AudioFile | MemoryAudio
-        recording = AudioFile(args.source) if args.source else MemoryAudio(make_sounds())
-        cpu_s, wall_s = time.process_time(), time.perf_counter()
-        events = sum(1 for _ in ears.listen(recording))
-        cpu_s, wall_s = time.process_time() - cpu_s, time.perf_counter() - wall_s
-        audio_s = recording.total_samples / SAMPLE_RATE_HZ
-        report: dict[str, Any] = {
-            "audio_s": round(audio_s, 2),
-            "events": events,
-            "cpu_share": round(cpu_s / audio_s, 4),
-            "times_real_time": round(audio_s / wall_s, 1),
-        }
-        if not args.no_llm:
-            ears.flush()
-            ttfts_ms = [ears.ask(question).ttft_ms for question in QUESTIONS]
-            report["median_ttft_ms"] = round(statistics.median(ttfts_ms), 1)
-        report["peak_rss_mb"] = round(_peak_rss_bytes() / 1e6, 1)
-    if args.json:
-        print_line(json.dumps(report))
-    else:
-        print_line("\n".join(f"{name:16} {value}" for name, value in report.items()))
+    Raises:
+        UsageError: options that exclude each other, a file that cannot be written or is no report.
+        EdgeAlmError: the models cannot be loaded, the recording not read.
+    """
+    from edge_alm.bench.table import to_text
+
+    if args.compare:
+        return _compare(args)
+    if args.no_llm and (args.llm or args.long):
+        other = "--long" if args.long else "--llm"
+        raise UsageError(other, expected="a language model", got="--no-llm", hint="drop one")
+    for path in filter(None, (args.out, args.html)):
+        _check_writable(path)
+    report = _measure(args)
+    text = json.dumps(report.to_dict())
+    if args.out:
+        _write(args.out, text + "\n")
+    if args.html:
+        from edge_alm.bench.page import to_html
+
+        _write(args.html, to_html(report))
+    print_line(text if args.json else to_text(report))
     return 0
 
 
-def make_sounds() -> Samples:
-    """A minute of beeps, clicks and noise in turn, the same at every call; no speech."""
-    import numpy as np
+def _measure(args: argparse.Namespace) -> Any:
+    from edge_alm.audio.file import AudioFile
+    from edge_alm.bench.measure import Bench, make_plan
+    from edge_alm.bench.meters.energy import Sampler
+    from edge_alm.bench.meters.find import find_meter
 
-    rng = np.random.default_rng(0)
-    seconds = np.arange(60 * SAMPLE_RATE_HZ) / SAMPLE_RATE_HZ
-    beeps = np.sin(2 * np.pi * 880 * seconds) * (seconds % 0.5 < 0.2)
-    clicks = (seconds % 0.25 < 0.002) * 1.0
-    noise = rng.standard_normal(len(seconds))
-    silence = np.zeros(len(seconds))
-    kinds = np.stack([beeps, silence, clicks, silence, 0.2 * noise, silence])
-    turn = (seconds // 2.5).astype(int) % len(kinds)
-    samples = 0.3 * kinds[turn, np.arange(len(seconds))] + 1e-4 * noise
-    return np.asarray(samples, dtype=np.float32)
+    if args.source:
+        AudioFile(args.source).close()  # a mistake is told before minutes have passed
+    meter, reasons = find_meter(args.meter)
+    notes = [f"not used: {reason}" for reason in reasons]
+    if meter is None:
+        notes.append(NO_METER)
+    with ExitStack() as stack:
+        sampler = stack.enter_context(Sampler(meter)) if meter else None
+        bench = Bench(
+            load_options(args, llm=not args.no_llm),
+            make_plan(quick=args.quick, long=args.long),
+            args.source,
+            sampler,
+            _tell,
+        )
+        return bench.run(notes)
 
 
-def _peak_rss_bytes() -> int:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+def _compare(args: argparse.Namespace) -> int:
+    from edge_alm.bench.compare import compare
+    from edge_alm.bench.report import read_report
+
+    for name in ("source", "out", "html", "quick", "long", "no_llm"):
+        if getattr(args, name):
+            option = "FILE" if name == "source" else f"--{name.replace('_', '-')}"
+            raise UsageError("--compare", expected="two reports and no more", got=option)
+    first, second = map(read_report, args.compare)
+    comparison = compare(first, second)
+    if args.json:
+        print_line(json.dumps(comparison.to_dict()))
+    else:
+        print_line(comparison.to_text())
+    return 0
+
+
+def _tell(text: str) -> None:
+    """For whoever waits at a terminal."""
+    if sys.stderr.isatty():
+        print_notice(text)
+
+
+def _check_writable(path: Path) -> None:
+    folder = path.parent
+    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+        got = "a folder" if path.is_dir() else "a folder that is not there or not yours"
+        raise UsageError(str(path), expected="a file that can be written", got=got)
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        got = error.strerror or str(error)
+        raise UsageError(str(path), expected="a file that can be written", got=got) from error

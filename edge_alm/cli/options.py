@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edge_alm.errors import UsageError
 
@@ -134,16 +134,21 @@ def _megabytes(text: str) -> int:
     return int(text)
 
 
-def load_ears(args: argparse.Namespace, *, llm: bool, hears: bool = True) -> Ears:
-    """The ears that the options describe.
+def load_options(args: argparse.Namespace, *, llm: bool, hears: bool = True) -> dict[str, Any]:
+    """What the options say to :func:`edge_alm.load`; plain values.
 
     Args:
         args: the parsed command line.
         llm: whether a language model is needed at all.
         hears: whether there is anything to listen to.
     """
-    from edge_alm.runtime import load
-
     model: bool | str = (args.llm or True) if llm else False
     transcribe = hears and not args.no_speech and (args.transcriber or True)
-    return load(args.bundle, llm=model, transcribe=transcribe, encoder=args.encoder)
+    return {"bundle": args.bundle, "llm": model, "transcribe": transcribe, "encoder": args.encoder}
+
+
+def load_ears(args: argparse.Namespace, *, llm: bool, hears: bool = True) -> Ears:
+    """The ears that the options describe; arguments as of :func:`load_options`."""
+    from edge_alm.runtime import load
+
+    return load(**load_options(args, llm=llm, hears=hears))

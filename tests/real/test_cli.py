@@ -13,11 +13,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 import soundfile
 from command import DATA, PATIENCE_S, Done, Running, edge_alm, environment, labels
 
+from edge_alm.bench.report import read_report
 from edge_alm.cli.output import event_to_text
 from edge_alm.types import Answer, Event, Sound, Speech, Watch
 
@@ -340,22 +342,58 @@ def test_eval_reads_what_mmau_publishes(tmp_path: Path) -> None:
 
 
 @needs_llm
-def test_bench() -> None:
-    (report,) = edge_alm("bench", CROW, "--json").objects
+def test_bench(tmp_path: Path) -> None:
+    out, html = tmp_path / "a.json", tmp_path / "a.html"
+    done = edge_alm("bench", CROW, "--quick", "--json", "--out", out, "--html", html)
+    assert (done.status, done.err) == (0, "")
+    (report,) = done.objects
     assert report["audio_s"] == pytest.approx(soundfile.info(CROW).duration, abs=0.01)
     assert report["events"] == 2
     assert report["cpu_share"] > 0
     assert report["times_real_time"] > 0
     assert report["median_ttft_ms"] > 0
     assert 50 < report["peak_rss_mb"] < 1000
-    (report,) = edge_alm("bench", CROW, "--json", "--no-llm").objects
-    assert "median_ttft_ms" not in report
+    figures = {figure["name"]: figure for figure in report["figures"]}
+    for name in (
+        "start/fresh process, models in memory",
+        "start/again in a process",
+        "start/first answer to first token",
+        "events/after a sound begins",
+        "listen/silence/vad",
+        "listen/sounds/encoder",
+        "listen/voice/transcriber",
+        "listen/recording/language model",
+        "speed/recording",
+        "ask/5 s/first token",
+        "ask/30 s/last token",
+        "decode/one token at a time",
+        "memory/peak",
+    ):
+        figure = figures[name]
+        assert min(figure["samples"]) > 0, name
+        low, middle, high = figure["q1"], figure["median"], figure["q3"]
+        assert min(figure["samples"]) <= low <= middle <= high <= max(figure["samples"]), name
+    assert len(figures["ask/30 s/first token"]["samples"]) == 4 * report["plan"]["rounds"]
+    for length in ("5 s", "30 s"):
+        first, last = (
+            figures[f"ask/{length}/{part} token"]["median"] for part in ("first", "last")
+        )
+        assert first <= last
+    assert max(figures["events/after a sound begins"]["samples"]) < 2.5
+    assert read_report(out).to_dict() == json.loads(json.dumps(report))
+    cells = ["".join(cell.itertext()) for cell in ET.parse(html).iter("td")]
+    assert set(figures) <= set(cells)
+    same = edge_alm("bench", "--compare", out, out)
+    assert "0 better, 0 worse" in same.out
 
 
 def test_bench_needs_no_file() -> None:
-    (report,) = edge_alm("bench", "--json", "--no-llm").objects
+    (report,) = edge_alm("bench", "--quick", "--json", "--no-llm").objects
     assert report["audio_s"] == 60
     assert report["events"] > 0
+    assert "median_ttft_ms" not in report
+    groups = {figure["name"].partition("/")[0] for figure in report["figures"]}
+    assert groups == {"start", "events", "listen", "speed", "memory"}
 
 
 def test_bench_does_not_read_standard_input() -> None:

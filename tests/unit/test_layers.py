@@ -32,6 +32,7 @@ BELOW: dict[str, set[str]] = {
     "runtime": MIDDLE | {"overload", "pipeline", "workers"},
     "recall": MIDDLE | {"log", "runtime"},
     "finder": MIDDLE | {"runtime"},
+    "bench": MIDDLE | {"runtime"},
     "questions": FOUNDATION,
 }
 """What each part may import. The command line and the package itself may import everything."""
@@ -39,6 +40,10 @@ BELOW: dict[str, set[str]] = {
 FILES: dict[str, set[str]] = {
     "hearing/gate.py": {"types"},
     "hearing/segmenter.py": {"types"},
+    "bench/statistics.py": set(),
+    "bench/plots.py": {"bench.statistics", "bench.table"},
+    "bench/page.py": {"bench.plots", "bench.report", "bench.table"},
+    "bench/compare.py": {"bench.report", "bench.table"},
     "bridge/frame.py": {"bridge.numbers"},
     "bridge/fragments.py": {"bridge.frame", "bridge.numbers"},
     "bridge/omi.py": {"bridge.frame", "bridge.messages", "bridge.numbers"},

@@ -7,7 +7,6 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks.meters.energy import Energy
 from benchmarks.power import (
     ALL_STAGES,
     KINDS,
@@ -19,6 +18,7 @@ from benchmarks.power import (
     report_on,
     report_on_questions,
 )
+from edge_alm.bench.meters.energy import Energy
 from edge_alm.types import SAMPLE_RATE_HZ
 
 WEIGHTS = {"hop": 4_000_000, "pass": 100_000_000}

@@ -1,0 +1,1 @@
+"""What ``edge-alm bench`` measures, and how it is shown."""
