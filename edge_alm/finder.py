@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 from edge_alm.errors import UsageError
 from edge_alm.models.bundle import Bundle
 from edge_alm.reasoning.asked import split_order
+from edge_alm.reasoning.notes import Notes
 from edge_alm.reasoning.phrases import Phrases
-from edge_alm.reasoning.reasoner import Reasoner
-from edge_alm.reasoning.scene import never
 from edge_alm.reasoning.stretches import Stretches
 from edge_alm.runtime import Ears
-from edge_alm.types import Answer, Event, Guess, Sound, Source
+from edge_alm.types import Event, Guess, Sound, Source
 
 AT_LEAST = 0.5
 WITHIN_S = 30.0
@@ -167,8 +166,8 @@ def pick_chains(
     return [Found(c.start, c.end, round(c.score, 3)) for c in chosen]
 
 
-class _Notes(Reasoner):
-    """Keeps what was heard; answers nothing."""
+class _Notes(Notes):
+    """Keeps the stretches that stood out."""
 
     def __init__(self, phrases: Phrases) -> None:
         self.stretches = Stretches(phrases)
@@ -185,32 +184,8 @@ class _Notes(Reasoner):
     ) -> None:
         self.stretches.put(embeddings, start_s, end_s)
 
-    def begin_recording(self, name: str) -> None:
-        self.stretches.begin_recording(name)
-
     def begin_stream(self) -> None:
         self.stretches.begin_stream()
 
-    def flush(self) -> None:
-        pass
-
-    def ask(
-        self,
-        question: str,
-        *,
-        choices: Sequence[str] | None = None,
-        think: bool = False,
-        ongoing: Sequence[Sound] = (),
-        now_s: float | None = None,
-        on_text: Callable[[str], None] | None = None,
-        cancelled: Callable[[], bool] = never,
-        remember: bool = False,
-        since_s: float | None = None,
-    ) -> Answer:
-        raise UsageError("question", expected="a language model", got="none")
-
     def reset(self) -> None:
         self.stretches.reset()
-
-    def close(self) -> None:
-        pass

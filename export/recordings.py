@@ -29,11 +29,10 @@ from edge_alm.errors import EdgeAlmError, UsageError
 from edge_alm.models.bundle import Bundle, load_bundle
 from edge_alm.reasoning.loudness import SoundLevels
 from edge_alm.reasoning.marks import HopMarks
+from edge_alm.reasoning.notes import Notes
 from edge_alm.reasoning.prompts import event_line, guess_line, recording_line
-from edge_alm.reasoning.reasoner import Reasoner
-from edge_alm.reasoning.scene import never
 from edge_alm.runtime import Ears
-from edge_alm.types import Answer, Event, Guess, Samples, Sound
+from edge_alm.types import Event, Guess, Samples, Sound
 from export.corpus import Clip, read_corpus
 from export.scenes import Placed, Recipe, compose
 
@@ -58,7 +57,7 @@ class Recording:
         return sum(len(item) for item in self.items if not isinstance(item, str))
 
 
-class Recorder(Reasoner):
+class Recorder(Notes):
     """A reasoner that writes down what it is given and answers nothing."""
 
     def __init__(self) -> None:
@@ -95,33 +94,11 @@ class Recorder(Reasoner):
         """See :class:`Reasoner`."""
         self._write(recording_line(name))
 
-    def flush(self) -> None:
-        """See :class:`Reasoner`."""
-
-    def ask(
-        self,
-        question: str,
-        *,
-        choices: Sequence[str] | None = None,
-        think: bool = False,
-        ongoing: Sequence[Sound] = (),
-        now_s: float | None = None,
-        on_text: Callable[[str], None] | None = None,
-        cancelled: Callable[[], bool] = never,
-        remember: bool = False,
-        since_s: float | None = None,
-    ) -> Answer:
-        """It has none."""
-        raise UsageError("question", expected="a reasoner that answers", got="a recorder")
-
     def reset(self) -> None:
         """See :class:`Reasoner`."""
         self._marks.reset()
         self._levels.reset()
         self._items = []
-
-    def close(self) -> None:
-        """See :class:`Reasoner`."""
 
     def _write(self, text: str) -> None:
         if text:
