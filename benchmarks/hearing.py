@@ -66,7 +66,7 @@ SCENES = {
     "compa": 30,
     "mmau": 1,
 }
-"""Of each set; of CompA pairs of each kind. 15 minutes in all on one x86 core."""
+"""Of each set; of CompA pairs of each kind. 17 minutes in all on two x86 cores."""
 FIT_SCENES = 60
 FREE_OF_CASE, BLANK_OF_CASE, THINK_OF_CASE = 2, 3, 3
 """Questions of a scene that are also asked without choices, without the recording, and to be

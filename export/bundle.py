@@ -61,7 +61,10 @@ def training_of(config: Mapping[str, Any]) -> dict[str, Any]:
     """A run's configuration as a bundle tells it: its data by the names of their folders."""
 
     def told(data: Mapping[str, Any]) -> dict[str, Any]:
-        return {**data, "train": [Path(folder).name for folder in data["train"]]}
+        names: dict[str, Any] = {"train": [Path(folder).name for folder in data["train"]]}
+        if "towers" in data:
+            names["towers"] = Path(data["towers"]).name
+        return {**data, **names}
 
     told_config = {**config, "data": told(config["data"])}
     if "phases" in config:

@@ -159,6 +159,8 @@ def test_the_training_is_told_without_the_makers_folders() -> None:
     told = training_of(config)
     assert told == {"data": {"train": ["train", "pairs"], "imagined": 0.2}, "model": {}}
     assert config["data"]["train"] == ["/home/me/scenes/train", "pairs"]
+    towers = {"train": [], "towers": "/home/me/towers"}
+    assert training_of({"data": towers})["data"] == {"train": [], "towers": "towers"}
     phased = training_of({**config, "phases": [[3, {"train": ["/home/me/first"]}]]})
     assert phased == {**told, "phases": [[3, {"train": ["first"]}]]}
 

@@ -118,7 +118,7 @@ def test_a_recorder_writes_what_the_text_format_says() -> None:
     assert recorder.items() == ()
     recorder.append_embeddings(np.zeros((1, 3), np.float32), 5.0 + HOP_S, 5.0 + 2 * HOP_S)
     assert recorder.items()[0] == "[5.5]"
-    with pytest.raises(UsageError, match="recorder"):
+    with pytest.raises(UsageError, match="a language model"):
         recorder.ask("What?")
 
 
