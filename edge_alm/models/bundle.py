@@ -182,6 +182,8 @@ def load_bundle(
     unwanted = {"transcriber"}  # looked at below
     if not language_model:
         unwanted |= {"language_model", "projector", "adapter", "audio_projector"}
+        if encoder is not None:
+            unwanted.add("phrases")  # it is of the bundle's encoder
     paths = {
         role: _find_file(folder, role, definition[role])
         for role in _CHECKS
@@ -267,10 +269,8 @@ def _check_fit(
     width = (encoder.outputs.get(_EMBEDDING) or (None,))[-1]
     if width is None:
         raise broken(paths["encoder"], f"an output {_EMBEDDING!r}", ", ".join(encoder.outputs))
-    phrases = headers.get("phrases")
-    if phrases and phrases.inputs != width:
-        raise _misfit(paths["phrases"], "inputs (the encoder's embedding)", width, phrases.inputs)
     if model is None:
+        _check_phrases(paths, headers, width)
         return
     if model.n_embd is None:
         path = paths["language_model"]
@@ -283,10 +283,17 @@ def _check_fit(
     if projector and projector.outputs != model.n_embd:
         what = "outputs (the language model's embedding)"
         raise _misfit(paths["projector"], what, model.n_embd, projector.outputs)
+    _check_phrases(paths, headers, width)
     if adapter:
         check_adapter(paths["adapter"], adapter, model)
     if ear := headers.get("audio_projector"):
         check_mmproj(paths["audio_projector"], ear, model.n_embd)
+
+
+def _check_phrases(paths: Mapping[str, Path], headers: Mapping[str, Any], width: int) -> None:
+    phrases = headers.get("phrases")
+    if phrases and phrases.inputs != width:
+        raise _misfit(paths["phrases"], "inputs (the encoder's embedding)", width, phrases.inputs)
 
 
 def _exported_files(folder: Path) -> dict[str, Path]:
