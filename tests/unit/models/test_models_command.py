@@ -99,6 +99,6 @@ def test_verify_tells_good_from_broken(
     run("pull", "tiny")
     assert run("verify") == 0
     assert "tiny: good" in capsys.readouterr().out
-    (tmp_path / "tiny" / "file").write_bytes(b"\0" + CONTENT[1:])
+    (tmp_path / "tiny" / "file").write_bytes(bytes([CONTENT[0] ^ 1]) + CONTENT[1:])
     with pytest.raises(ModelBrokenError):
         run("verify", "tiny")

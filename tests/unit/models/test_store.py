@@ -77,7 +77,7 @@ def test_a_changed_size_is_broken_and_mended_by_pull(tiny: Path) -> None:
 
 def test_a_changed_byte_is_found_by_verify_and_mended_by_pull(tiny: Path) -> None:
     store.pull("tiny")
-    (tiny / "file").write_bytes(b"\0" + CONTENT[1:])
+    (tiny / "file").write_bytes(bytes([CONTENT[0] ^ 1]) + CONTENT[1:])
     store.locate("tiny")
     with pytest.raises(ModelBrokenError, match=SHA256):
         store.verify("tiny")
