@@ -30,8 +30,7 @@ from export.corpus import read_corpus
 from export.phrases import find_minilm
 
 WIDTH = 96
-"""Of the vectors. Of 4 names the tower and the table had the right one for as many unseen clips
-with 96 as with 128, in three quarters of the size."""
+"""Of the vectors: as many as keep a bundle within its 25 MB."""
 EPOCHS = 12
 BATCH = 512
 LEARNING_RATE = 1e-2

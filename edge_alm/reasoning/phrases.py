@@ -93,10 +93,15 @@ class Phrases:
         classes: Floats = (1.0 / (1.0 + np.exp(-highest))).astype(np.float32)
         return Heard((out / max(float(np.linalg.norm(out)), _FLOOR)).astype(np.float32), classes)
 
-    def score(self, heard: Heard, texts: Sequence[str]) -> Floats:
-        """How well each text fits [n], in nats: differences count, and 0 is as good as can be."""
+    def scores(self, stretches: Sequence[Heard], texts: Sequence[str]) -> Floats:
+        """How well each text fits each stretch [n stretches, n texts], in nats: differences count,
+        and 0 is as good as can be."""
         directions = self.directions(texts)
-        return self._judge(heard, directions, self._weigh(directions))
+        weights = self._weigh(directions)
+        out = np.empty((len(stretches), len(texts)), np.float32)
+        for row, heard in zip(out, stretches, strict=True):
+            row[:] = self._judge(heard, directions, weights)
+        return out
 
     def name(self, heard: Heard) -> tuple[str, float]:
         """The best of :attr:`names`, and its score."""

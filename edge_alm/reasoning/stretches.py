@@ -115,9 +115,12 @@ class Stretches:
         stretches += [s for span in ongoing if (s := self._hear(*span)) is not None]
         stretches.sort(key=lambda s: (s.stream, s.start_s))
         chosen, words = asked_phrases(question, choices)
+        asked = [*chosen, *words]
+        rows = self._phrases.scores([stretch.heard for stretch in stretches], asked)
         told: list[tuple[float, int, str]] = []
-        for i, stretch in enumerate(stretches):
-            scored = self._compare(stretch.heard, chosen, words)
+        for i, (stretch, row) in enumerate(zip(stretches, rows.tolist(), strict=True)):
+            ranked = sorted(zip(asked, row, strict=True), key=lambda each: -each[1])
+            scored = self._choose(stretch.heard, ranked, named=bool(chosen))
             told.append((max(score for _, score in scored), i, self._line(stretch, scored)))
         best = sorted(sorted(told, reverse=True)[:MAX_LINES], key=lambda entry: entry[1])
         lines: list[str] = []
@@ -133,29 +136,31 @@ class Stretches:
         """Of each stretch of the stream under way when it began and ended, and how well each text
         fits it, 0 to 1."""
         self._settle()
-        found = []
-        for stretch in sorted(self._over, key=lambda s: s.start_s):
-            if stretch.stream == self._stream:
-                scores = self._phrases.score(stretch.heard, texts)
-                shares = [self._phrases.share(float(score)) for score in scores]
-                found.append((stretch.start_s, stretch.end_s, shares))
-        return found
+        stretches = [s for s in self._over if s.stream == self._stream]
+        stretches.sort(key=lambda s: s.start_s)
+        rows = self._phrases.scores([s.heard for s in stretches], texts).tolist()
+        return [
+            (s.start_s, s.end_s, [self._phrases.share(score) for score in row])
+            for s, row in zip(stretches, rows, strict=True)
+        ]
 
     def hear(self, embeddings: Floats, start_s: float, end_s: float) -> Heard:
         """What the hops [n, n_in] of a span of the stream under way are compared by."""
         return self._phrases.hear(embeddings)
 
-    def _compare(
-        self, heard: Heard, chosen: Sequence[str], words: Sequence[str]
+    def _choose(
+        self, heard: Heard, ranked: list[tuple[str, float]], *, named: bool
     ) -> list[tuple[str, float]]:
-        """Phrases worth telling and their scores, the best first."""
-        asked = [*chosen, *words]
-        scores = self._phrases.score(heard, asked) if asked else ()
-        ranked = sorted(zip(asked, map(float, scores), strict=True), key=lambda each: -each[1])
+        """Phrases worth telling and their scores, the best first.
+
+        Args:
+            heard: the stretch.
+            ranked: all that are asked about, the best first.
+            named: whether choices say what it may have been.
+        """
         step = self._phrases.step
         kept = [each for each in ranked[:2] if step(each[1]) >= step(ranked[0][1]) - CLOSE_STEPS]
-        if not chosen:
-            # Nothing says what else it may have been.
+        if not named:
             name, score = self._phrases.name(heard)
             if not kept or score > kept[0][1]:
                 kept = [(name, score), *kept[:1]]

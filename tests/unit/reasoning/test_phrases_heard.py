@@ -38,7 +38,7 @@ def test_scores_are_tower_and_table_by_a_plain_loop(phrases: Phrases) -> None:
     np.testing.assert_allclose(heard.classes, 1 / (1 + np.exp(-logits)), atol=3e-3)
     texts = ["dog", "rain", "dog bark"]
     rows, classes = phrases.directions(texts), phrases.directions(CLASSES)
-    for text, row, score in zip(texts, rows, phrases.score(heard, texts), strict=True):
+    for text, row, score in zip(texts, rows, phrases.scores([heard], texts)[0], strict=True):
         others = np.log(sum(np.exp(20 * float(c @ direction)) for c in classes))
         shares = np.exp([float(row @ c) / 0.03 for c in classes])
         table = np.log(float(shares / shares.sum() @ heard.classes) + 1e-6)
@@ -53,7 +53,7 @@ def test_the_best_name_is_the_one_with_the_highest_score(phrases: Phrases) -> No
         heard = phrases.hear(np.array([row], np.float32))
         told, score = phrases.name(heard)
         assert told == name
-        assert score == pytest.approx(float(phrases.score(heard, NAMES).max()))
+        assert score == pytest.approx(float(phrases.scores([heard], NAMES).max()))
 
 
 @pytest.mark.parametrize(
