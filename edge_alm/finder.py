@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_alm.errors import UsageError
+from edge_alm.hearing import watch
 from edge_alm.models.bundle import Bundle
 from edge_alm.reasoning.asked import split_order
 from edge_alm.reasoning.notes import Notes
@@ -20,8 +21,7 @@ from edge_alm.runtime import Ears
 from edge_alm.types import Event, Guess, Sound, Source
 
 AT_LEAST = 0.5
-WITHIN_S = 30.0
-"""What is said to come then begins so long after what came before, at most."""
+WITHIN_S = watch.WITHIN_S
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ from edge_alm.hearing.exported import make_encoder
 from edge_alm.hearing.gate import SoundGate
 from edge_alm.hearing.guesses import Guesser
 from edge_alm.hearing.logmel import LogMel
+from edge_alm.hearing.phrase_watch import PhraseWatcher
 from edge_alm.hearing.segmenter import SpeechSegmenter
 from edge_alm.hearing.sound_ear import SoundEar
 from edge_alm.hearing.speech_ear import SpeechEar
@@ -46,13 +47,16 @@ from edge_alm.hearing.transcription import (
     Transcription,
 )
 from edge_alm.hearing.vad import SileroVad
-from edge_alm.hearing.watch import NameMatcher, Watcher
+from edge_alm.hearing.watch import NameMatcher, NameWatcher, Query, Watcher
 from edge_alm.models import store
 from edge_alm.models.bundle import Bundle, load_bundle
 from edge_alm.native import keep_heap_small
 from edge_alm.overload import Lag, Overload, Relief
 from edge_alm.pipeline import Pipeline
+from edge_alm.reasoning.asked import split_order
+from edge_alm.reasoning.judges import Judges
 from edge_alm.reasoning.losses import LossDigest
+from edge_alm.reasoning.phrases import Phrases
 from edge_alm.reasoning.reasoner import LocalReasoner, QuestionCancelledError, Reasoner
 from edge_alm.types import (
     SAMPLE_RATE_HZ,
@@ -102,6 +106,7 @@ class Ears:
         self._encoder = make_encoder(bundle)
         self._log_mel = LogMel()
         self._matcher = NameMatcher(self._encoder.labels)
+        self._judges: Judges | None = None  # when something is watched for
         self._spoken = ontology().descendants("Speech") | {"Speech"}
         self._voices = [i for i, v in enumerate(self._encoder.labels) if v in voice_labels()]
         self._transcriber = transcriber
@@ -177,7 +182,8 @@ class Ears:
         Args:
             source: a file, ``-``, ``mic:NAME``; None for the default microphone; or an open
                 source, which is closed at the end.
-            watch: phrases that raise a :class:`~edge_alm.types.Watch` event.
+            watch: phrases that raise a :class:`~edge_alm.types.Watch` event: a sound, or several in
+                order ("a dog barking, then rain"), which raise it as the last one starts.
             realtime: pace a file as a microphone would.
             backend: what opens a microphone: ``auto``, ``sounddevice`` or ``pyaudio``.
             on_partial: called, on another thread, with what has been said so far while someone
@@ -190,7 +196,7 @@ class Ears:
         """
         if self._closed.is_set():
             raise closed()
-        watcher = Watcher(watch, self._matcher)
+        watcher = self._make_watcher(watch)
         if source is None or isinstance(source, (str, Path)):
             spec = None if source is None else str(source)
             source = open_source(spec, realtime=realtime, backend=backend)
@@ -401,6 +407,31 @@ class Ears:
             )
         return self._mind
 
+    def _make_watcher(self, watch: Iterable[str]) -> Watcher | None:
+        """What tells of these phrases; None for none.
+
+        Raises:
+            UsageError: a phrase that names no sound.
+        """
+        queries = [self._read_query(text) for text in watch]
+        if not queries:
+            return None
+        if self._bundle.phrases is None:
+            return NameWatcher(queries, self._matcher)
+        if self._judges is None:
+            self._judges = Judges(Phrases(self._bundle.phrases))
+        parts = [part for query in queries for part in query.parts]
+        named = [self._matcher.called(part) for part in parts]
+        return PhraseWatcher(queries, self._judges.of(parts), named)
+
+    def _read_query(self, text: str) -> Query:
+        parts = split_order(text)
+        if self._matcher.called(text):  # "Smash, crash" is one sound
+            parts = [text]
+        if not parts:
+            raise UsageError(f"watch {text!r}", expected="the name of a sound", got="none")
+        return Query(text, tuple(parts))
+
     def _load_transcriber(self) -> Transcriber:
         if self._transcriber is None:
             if self._bundle.transcriber is None:
@@ -411,7 +442,10 @@ class Ears:
         return self._transcriber
 
     def _make_pipeline(
-        self, transcription: Transcription | None, watcher: Watcher, keep: Callable[[Hop], None]
+        self,
+        transcription: Transcription | None,
+        watcher: Watcher | None,
+        keep: Callable[[Hop], None],
     ) -> Pipeline:
         rules = self._encoder.labels, read_thresholds(self._bundle.thresholds), ontology()
         tracker, guesser = Tracker(*rules), Guesser(*rules)
@@ -427,7 +461,12 @@ class Ears:
         return Pipeline(speech, sound)
 
     def _listen(
-        self, source: Source, watcher: Watcher, on_partial: OnPartial | None, *, waits: bool
+        self,
+        source: Source,
+        watcher: Watcher | None,
+        on_partial: OnPartial | None,
+        *,
+        waits: bool,
     ) -> Iterator[Event]:
         """Events of a source, which is closed at the end; one that ``waits`` loses nothing."""
         transcription: Transcription | None = None

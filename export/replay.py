@@ -15,7 +15,7 @@ import numpy as np
 from edge_alm.hearing.encoder import HOP_SAMPLES
 from edge_alm.reasoning.phrases import Floats, Heard, Phrases
 from edge_alm.reasoning.stretches import Stretches
-from edge_alm.types import SAMPLE_RATE_HZ
+from edge_alm.types import SAMPLE_RATE_HZ, Sound
 from export.scenes import Placed
 from export.trees import Item
 
@@ -26,6 +26,7 @@ FAMILIES = ("source", "label")
 """Fields of :class:`Placed`: what the others have not met a third of."""
 HOP_S = HOP_SAMPLES / SAMPLE_RATE_HZ
 _MARK = re.compile(r"\[(\d+\.\d)\]")
+_NAMED = re.compile(r'\[(\d+\.\d)-(\d+\.\d) (?!lost\]|maybe )([^"].*?)(?: (0\.\d))?(?: L\d)?\]')
 _SOUND = re.compile(r'\[(\d+\.\d)-(\d+\.\d) (?!lost\])[^"]')
 
 
@@ -45,6 +46,31 @@ def replay(items: Iterable[Item], stretches: Stretches) -> None:
             at_s = float(mark[1])
         elif sound := _SOUND.match(item):
             stretches.tell(float(sound[1]), float(sound[2]))
+
+
+def hops_of(items: Iterable[Item]) -> list[tuple[float, Floats]]:
+    """When each hop of one recording ended, seconds, and its features [n_in + HOP_LEVELS]."""
+    hops: list[tuple[float, Floats]] = []
+    at_s = 0.0
+    for item in items:
+        if isinstance(item, str):
+            mark = _MARK.fullmatch(item)
+            at_s = float(mark[1]) if mark else at_s
+            continue
+        for row in item.astype(np.float32):
+            at_s += HOP_S
+            hops.append((at_s, row))
+    return hops
+
+
+def sounds_of(items: Iterable[Item]) -> list[Sound]:
+    """The sounds that the tracker told of one recording, as ends; labels in lower case."""
+    told = (_NAMED.match(item) for item in items if isinstance(item, str))
+    return [
+        Sound(sound[3], float(sound[1]), float(sound[2]), float(sound[4] or 1.0), "end")
+        for sound in told
+        if sound
+    ]
 
 
 def heard_in(start_s: float, end_s: float, timeline: Sequence[Placed]) -> Placed | None:

@@ -33,7 +33,8 @@ def add_parser(subparsers: Any) -> None:
         action="append",
         default=[],
         metavar="TEXT",
-        help="say so when this sound starts; may be given several times",
+        help="say so when this sound starts, in any words, or several in order ("
+        "'a dog barking, then rain'); may be given several times",
     )
     parser.add_argument(
         "--ask",

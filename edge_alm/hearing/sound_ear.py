@@ -54,6 +54,8 @@ class SoundEar:
         self._hops.reset(start)
         self._tracker.reset()
         self._guesser.reset(start)
+        if self._watcher:
+            self._watcher.reset()
         self._blocks: list[Samples] = []
         self._open = False
         self._skipped = 0
@@ -80,12 +82,12 @@ class SoundEar:
         self._skipped = 0 if hop else self._skipped + 1
         if hop is None:
             self._tracker.skip()
-            sounds = []
+            sounds: list[Sound] = []
         else:
             self._on_hop(hop)
             sounds = self._tracker.push(hop)
         self._guess(self._guesser.hear(hop, sounds))
-        return self._told(sounds)
+        return [*sounds, *(self._watcher.hear(hop, sounds) if self._watcher else ())]
 
     def finish(self, end: int) -> list[Event]:
         """What the last, partial hop still decides, and the ends of all that goes on at ``end``."""
@@ -95,7 +97,7 @@ class SoundEar:
             events += self.push(silence, speech=False)
         sounds = self._tracker.finish(end)
         self._guess(self._guesser.finish(end, sounds))
-        return events + self._told(sounds)
+        return [*events, *sounds]
 
     def ongoing(self) -> tuple[Sound, ...]:
         """The sounds that go on at this moment."""
@@ -104,6 +106,3 @@ class SoundEar:
     def _guess(self, guesses: list[Guess]) -> None:
         for guess in guesses:
             self._on_guess(guess)
-
-    def _told(self, sounds: list[Sound]) -> list[Event]:
-        return [*sounds, *(self._watcher.observe(sounds) if self._watcher else ())]

@@ -225,7 +225,7 @@ class Tracker:
         """
         levels_db, first = self._levels_db(hop)
         patch = HOP_FRAMES if self._last is not None and not seen_before else 0
-        step = _steepest(levels_db, patch + PATCH_FRAMES // 3, patch + PATCH_FRAMES, rising=True)
+        step = steepest(levels_db, patch + PATCH_FRAMES // 3, patch + PATCH_FRAMES, rising=True)
         return max(first + (patch + HOP_FRAMES if step is None else step) * FRAME_SAMPLES, 0)
 
     def _offset(self, hop: Hop) -> int:
@@ -234,7 +234,7 @@ class Tracker:
         """
         levels_db, first = self._levels_db(hop)
         patch = len(levels_db) - PATCH_FRAMES
-        step = _steepest(levels_db, 0, patch + 2 * PATCH_FRAMES // 3, rising=False)
+        step = steepest(levels_db, 0, patch + 2 * PATCH_FRAMES // 3, rising=False)
         return first + (patch + HOP_FRAMES // 2 if step is None else step) * FRAME_SAMPLES
 
     def _levels_db(self, hop: Hop) -> tuple[NDArray[np.float32], int]:
@@ -245,7 +245,7 @@ class Tracker:
         return np.concatenate((older, hop.levels_db)), hop.start - 2 * HOP_SAMPLES
 
 
-def _steepest(levels_db: NDArray[np.float32], first: int, last: int, *, rising: bool) -> int | None:
+def steepest(levels_db: NDArray[np.float32], first: int, last: int, *, rising: bool) -> int | None:
     """Frame in [first, last) where the level rises most, or falls for the last time; None if
     no step is clear.
     """

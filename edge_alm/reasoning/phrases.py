@@ -42,6 +42,16 @@ class Heard:
     """The encoder's probabilities [n classes], of each the highest of all hops."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """Texts, ready to be compared with one stretch after the other."""
+
+    directions: Floats
+    """Of length 1 [n, d]; zeros for a text without a known word."""
+    weights: Floats
+    """Of the encoder's classes [n, n classes]."""
+
+
 class Phrases:
     """Judges phrases by a file of :mod:`edge_alm.models.phrases_file`.
 
@@ -79,6 +89,17 @@ class Phrases:
             row += (self._piece_rows[pieces] * scales[:, None]).sum(axis=0)
         lengths = np.linalg.norm(sums, axis=1, keepdims=True)
         out: Floats = sums / np.maximum(lengths, _FLOOR)
+        return out
+
+    def prepare(self, texts: Sequence[str]) -> Prepared:
+        """What :meth:`judge` needs to know of texts, worked out once."""
+        directions = self.directions(texts)
+        return Prepared(directions, self._weigh(directions))
+
+    def judge(self, heard: Heard, prepared: Prepared) -> Floats:
+        """How well each text fits one stretch [n texts], 0 to 1 as :meth:`share`."""
+        scores = self._judge(heard, prepared.directions, prepared.weights)
+        out: Floats = np.clip((scores - self._least) / (self._most - self._least), 0.0, 1.0)
         return out
 
     def hear(self, embeddings: Floats) -> Heard:

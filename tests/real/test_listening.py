@@ -122,6 +122,39 @@ def test_no_words_in_music(ears: Ears) -> None:
     assert "Music" in started(events)
 
 
+def watches(ears: Ears, samples: Samples, *phrases: str, frame: int = 16_000) -> list[Watch]:
+    source = MemoryAudio(samples, frame_samples=frame)
+    return [e for e in ears.listen(source, watch=phrases) if isinstance(e, Watch)]
+
+
+def test_any_words_can_be_watched_for(ears: Ears) -> None:
+    """None of these is a name in AudioSet or in the table of synonyms."""
+    there = ("shattering glass", "a toilet being flushed", "a crow calling")
+    found = watches(ears, read("home"), *there, "circular saw in a log", "lawn mower far away")
+    assert {w.query: w.start for w in found} == {
+        "shattering glass": pytest.approx(10.5, abs=0.6),
+        "a toilet being flushed": pytest.approx(17.0, abs=0.6),
+        "a crow calling": pytest.approx(23.0, abs=0.6),
+    }
+    assert len(found) == len(there)
+    assert all(0.0 < w.confidence <= 1.0 for w in found)
+
+
+def test_sounds_in_order_are_told_as_the_last_one_starts(ears: Ears) -> None:
+    right, wrong = "a doorbell, then breaking glass", "breaking glass, then a doorbell"
+    (found,) = watches(ears, read("home"), right, wrong)
+    assert found.query == right
+    assert found.start == pytest.approx(10.5, abs=0.5)
+
+
+def test_watches_do_not_depend_on_how_the_stream_is_cut(ears: Ears) -> None:
+    phrases = ("glass breaking", "shattering glass", "crow", "flushing", "bell, then glass")
+    whole = watches(ears, read("home"), *phrases)
+    assert whole
+    for frame in (77, 7_680, 10**9):
+        assert watches(ears, read("home"), *phrases, frame=frame) == whole
+
+
 def test_watch_tells_of_breaking_glass(ears: Ears) -> None:
     events = list(ears.listen(DATA / "home.flac", watch=["glass breaking", "a crow", "dog"]))
     watches = [e for e in events if isinstance(e, Watch)]

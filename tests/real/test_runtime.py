@@ -437,8 +437,8 @@ def test_speech_in_a_live_stream_has_text(hearing: runtime.Ears) -> None:
 
 
 def test_a_wrong_phrase_or_source_is_told_by_the_call(hearing: runtime.Ears) -> None:
-    with pytest.raises(UsageError, match="watch 'flurble'"):
-        hearing.listen(HOME, watch=["flurble"])
+    with pytest.raises(UsageError, match="watch 'the'"):
+        hearing.listen(HOME, watch=["the"])
     with pytest.raises(EdgeAlmError, match="no such file"):
         hearing.listen("no.wav")
 

@@ -55,6 +55,7 @@ FILES: dict[str, set[str]] = {
     "reasoning/asked.py": set(),
     "reasoning/wordpiece.py": set(),
     "reasoning/phrases.py": {"models.phrases_file", "reasoning.wordpiece"},
+    "reasoning/judges.py": {"errors", "reasoning.phrases"},
     "reasoning/prompts.py": {"types"},
     "models/adapter_file.py": {"errors", "models.gguf_file"},
     "models/mmproj_file.py": {"errors", "models.gguf_file"},
@@ -102,6 +103,7 @@ EXPORT: dict[str, set[str]] = {
     "start": set(),
     "words": {"corpus", "phrases"},
     "likeness": {"corpus", "scenes", "imagined", "recordings", "replay"},
+    "watching": {"corpus", "scenes", "recordings", "replay"},
     "align": {"settings", "hearing_model", "runs", "lessons", "trees", "start"},
     "layers": set(),
     "ablations": {
