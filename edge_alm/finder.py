@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edge_alm.errors import UsageError
 from edge_alm.hearing import watch
 from edge_alm.models.bundle import Bundle
-from edge_alm.reasoning.asked import split_order
+from edge_alm.reasoning.judges import open_judges, own_sounds
 from edge_alm.reasoning.notes import Notes
 from edge_alm.reasoning.phrases import Phrases
 from edge_alm.reasoning.stretches import Stretches
@@ -63,7 +63,9 @@ class Finder:
                 got="none",
                 hint="python -m export.likeness makes one",
             )
-        self._notes = _Notes(Phrases(bundle.phrases))
+        phrases = Phrases(bundle.phrases)
+        self._judges = open_judges(bundle, phrases, own_sounds(bundle))
+        self._notes = _Notes(phrases)
         self._ears = Ears(bundle, reasoner=lambda: self._notes)
 
     def __enter__(self) -> Finder:
@@ -98,10 +100,10 @@ class Finder:
         Raises:
             UsageError: no sound is named.
         """
-        wanted = split_order(text)
+        wanted = self._judges.parts(text)
         if not wanted:
             raise UsageError("what to find", expected="the name of a sound", got=repr(text))
-        stretches = self._notes.stretches.shares(wanted)
+        stretches = self._notes.stretches.judged(self._judges.of(wanted))
         return pick_chains(stretches, len(wanted), at_least)
 
     def label(self, labels: Sequence[str]) -> list[Labelled]:
@@ -115,7 +117,7 @@ class Finder:
             raise UsageError("labels", expected="at least one", got="none")
         return [
             Labelled(start_s, end_s, _ranked(names, shares))
-            for start_s, end_s, shares in self._notes.stretches.shares(names)
+            for start_s, end_s, shares in self._notes.stretches.judged(self._judges.of(names))
         ]
 
     def close(self) -> None:

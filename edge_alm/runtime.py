@@ -22,7 +22,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeAlias
 
 from edge_alm.audio.source import open_source
 from edge_alm.errors import OverloadedError, UsageError, missing_extra
@@ -38,6 +38,7 @@ from edge_alm.hearing.phrase_watch import PhraseWatcher
 from edge_alm.hearing.segmenter import SpeechSegmenter
 from edge_alm.hearing.sound_ear import SoundEar
 from edge_alm.hearing.speech_ear import SpeechEar
+from edge_alm.hearing.taught_ear import TaughtEar
 from edge_alm.hearing.tracker import Tracker, read_thresholds
 from edge_alm.hearing.transcriber import Transcriber
 from edge_alm.hearing.transcription import (
@@ -54,7 +55,7 @@ from edge_alm.native import keep_heap_small
 from edge_alm.overload import Lag, Overload, Relief
 from edge_alm.pipeline import Pipeline
 from edge_alm.reasoning.asked import split_order
-from edge_alm.reasoning.judges import Judges
+from edge_alm.reasoning.judges import Judges, open_judges, own_sounds
 from edge_alm.reasoning.losses import LossDigest
 from edge_alm.reasoning.phrases import Phrases
 from edge_alm.reasoning.reasoner import LocalReasoner, QuestionCancelledError, Reasoner
@@ -76,6 +77,7 @@ from edge_alm.workers import Hearing, Mind, closed
 
 READER_EVENTS = 256
 """Events of a recording that may wait for their reader."""
+Listeners: TypeAlias = tuple[Watcher | None, TaughtEar | None]
 SCENE_ENTRIES = 128
 """Entries of a recording that may wait for the model; half of what the queue can hold."""
 
@@ -92,6 +94,7 @@ class Ears:
             model.
         reasoner: what to make in place of the bundle's language model; gets embeddings too.
         transcriber: what turns speech into text; None: the bundle's, made when it is needed.
+        taught_sounds: whether to know the sounds that were taught.
     """
 
     def __init__(
@@ -101,12 +104,14 @@ class Ears:
         llm: str | None = None,
         reasoner: Callable[[], Reasoner] | None = None,
         transcriber: Transcriber | None = None,
+        taught_sounds: bool = True,
     ) -> None:
         self._bundle = bundle
         self._encoder = make_encoder(bundle)
         self._log_mel = LogMel()
         self._matcher = NameMatcher(self._encoder.labels)
-        self._judges: Judges | None = None  # when something is watched for
+        self._phrases: Phrases | None = None  # when something is watched for, or was taught
+        self._knows_taught = taught_sounds
         self._spoken = ontology().descendants("Speech") | {"Speech"}
         self._voices = [i for i, v in enumerate(self._encoder.labels) if v in voice_labels()]
         self._transcriber = transcriber
@@ -196,11 +201,16 @@ class Ears:
         """
         if self._closed.is_set():
             raise closed()
-        watcher = self._make_watcher(watch)
+        phrases = list(watch)
+        judges = self._make_judges(watches=bool(phrases))
+        watcher = self._make_watcher(phrases, judges)
+        own = None if judges is None else judges.of_taught()
+        taught_ear = None if judges is None or own is None else TaughtEar(judges.names, own)
         if source is None or isinstance(source, (str, Path)):
             spec = None if source is None else str(source)
             source = open_source(spec, realtime=realtime, backend=backend)
-        events = self._listen(source, watcher, on_partial, waits=not (source.live or realtime))
+        waits = not (source.live or realtime)
+        events = self._listen(source, (watcher, taught_ear), on_partial, waits=waits)
         weakref.finalize(events, source.close)  # when nobody ever asks for the first event
         return events
 
@@ -407,30 +417,47 @@ class Ears:
             )
         return self._mind
 
-    def _make_watcher(self, watch: Iterable[str]) -> Watcher | None:
+    def _make_watcher(self, watch: Sequence[str], judges: Judges | None) -> Watcher | None:
         """What tells of these phrases; None for none.
 
         Raises:
             UsageError: a phrase that names no sound.
         """
-        queries = [self._read_query(text) for text in watch]
+        queries = [self._read_query(text, judges) for text in watch]
         if not queries:
             return None
-        if self._bundle.phrases is None:
+        if judges is None:
             return NameWatcher(queries, self._matcher)
-        if self._judges is None:
-            self._judges = Judges(Phrases(self._bundle.phrases))
         parts = [part for query in queries for part in query.parts]
-        named = [self._matcher.called(part) for part in parts]
-        return PhraseWatcher(queries, self._judges.of(parts), named)
+        return PhraseWatcher(
+            queries, judges.of_hops(parts), [self._names(p, judges) for p in parts]
+        )
 
-    def _read_query(self, text: str) -> Query:
-        parts = split_order(text)
+    def _read_query(self, text: str, judges: Judges | None) -> Query:
+        parts = split_order(text) if judges is None else judges.parts(text)
         if self._matcher.called(text):  # "Smash, crash" is one sound
             parts = [text]
         if not parts:
             raise UsageError(f"watch {text!r}", expected="the name of a sound", got="none")
         return Query(text, tuple(parts))
+
+    def _names(self, part: str, judges: Judges) -> frozenset[str]:
+        """The labels that a part of a query is told with."""
+        taught = judges.taught_name(part)
+        return self._matcher.called(part) if taught is None else frozenset({taught})
+
+    def _make_judges(self, *, watches: bool) -> Judges | None:
+        """What knows words and taught sounds; None where there is nothing to be known.
+
+        Raises:
+            ModelBrokenError: a taught sound, or what it is told apart from, is damaged.
+        """
+        sounds = own_sounds(self._bundle) if self._knows_taught else []
+        if self._bundle.phrases is None or not (watches or sounds):
+            return None
+        if self._phrases is None:
+            self._phrases = Phrases(self._bundle.phrases)
+        return open_judges(self._bundle, self._phrases, sounds)
 
     def _load_transcriber(self) -> Transcriber:
         if self._transcriber is None:
@@ -444,7 +471,7 @@ class Ears:
     def _make_pipeline(
         self,
         transcription: Transcription | None,
-        watcher: Watcher | None,
+        listeners: Listeners,
         keep: Callable[[Hop], None],
     ) -> Pipeline:
         rules = self._encoder.labels, read_thresholds(self._bundle.thresholds), ontology()
@@ -457,13 +484,16 @@ class Ears:
             speech.hear_hop(hop)
             keep(hop)
 
-        sound = SoundEar(SoundGate(), hops, tracker, watcher, on_hop, guesser, self._keep_guess)
+        watcher, taught_ear = listeners
+        sound = SoundEar(
+            SoundGate(), hops, tracker, watcher, on_hop, guesser, self._keep_guess, taught_ear
+        )
         return Pipeline(speech, sound)
 
     def _listen(
         self,
         source: Source,
-        watcher: Watcher | None,
+        listeners: Listeners,
         on_partial: OnPartial | None,
         *,
         waits: bool,
@@ -492,7 +522,7 @@ class Ears:
                 kind = InlineTranscription if waits else ThreadedTranscription
                 transcription = kind(self._load_transcriber, on_partial)
             keep = partial(self._keep_hop, waits=waits)
-            pipeline = self._make_pipeline(transcription, watcher, keep)
+            pipeline = self._make_pipeline(transcription, listeners, keep)
             with self._relieving:
                 self._ongoing, self._pipeline = (), pipeline
                 self._give_up(Relief.NOTHING)

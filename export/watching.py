@@ -150,7 +150,7 @@ def report(folder: Path, phrases: Phrases, class_names: Sequence[str]) -> Iterat
     labels = sorted({placed.label for r in recordings for placed in r.timeline})
     hours = sum(recording.duration_s for recording in recordings) / 3600
     queries = [Query(label, (label,)) for label in labels]
-    judge = Remembered(Judges(phrases).of(labels))
+    judge = Remembered(Judges(phrases).of_hops(labels))
     called = [matcher.called(label) for label in labels]
     watchers: dict[str, Watcher] = {"names": NameWatcher(queries, _Lenient(matcher))}
     for share in SHARES:

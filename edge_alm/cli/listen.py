@@ -33,7 +33,7 @@ def add_parser(subparsers: Any) -> None:
         action="append",
         default=[],
         metavar="TEXT",
-        help="say so when this sound starts, in any words, or several in order ("
+        help="say so when this sound starts, or the last of several in order (any words: "
         "'a dog barking, then rain'); may be given several times",
     )
     parser.add_argument(

@@ -18,11 +18,23 @@ from types import FrameType
 from typing import NoReturn
 
 from edge_alm import __version__
-from edge_alm.cli import ask, bench, bridge, chat, devices, doctor, evaluate, find, listen, models
+from edge_alm.cli import (
+    ask,
+    bench,
+    bridge,
+    chat,
+    devices,
+    doctor,
+    evaluate,
+    find,
+    listen,
+    models,
+    teach,
+)
 from edge_alm.cli.output import print_notice
 from edge_alm.errors import EdgeAlmError, RefusedError
 
-COMMANDS = (listen, ask, chat, find, evaluate, models, devices, bridge, doctor, bench)
+COMMANDS = (listen, ask, chat, find, teach, evaluate, models, devices, bridge, doctor, bench)
 BUG, MISTAKE, REFUSED = 1, 2, 3
 INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 DEBUG = "EDGE_ALM_DEBUG"

@@ -9,6 +9,7 @@ import numpy as np
 from edge_alm.hearing.encoder import HOP_SAMPLES, Hop, HopEncoder
 from edge_alm.hearing.gate import BLOCK_SAMPLES, SoundGate
 from edge_alm.hearing.guesses import Guesser
+from edge_alm.hearing.taught_ear import TaughtEar
 from edge_alm.hearing.tracker import Tracker
 from edge_alm.hearing.watch import Watcher
 from edge_alm.types import Event, Guess, Samples, Sound
@@ -30,6 +31,7 @@ class SoundEar:
         on_hop: called with every hop that was encoded.
         guesser: what stood out without a name; it sees every block and hop.
         on_guess: called with every guess at what the tracker has no name for.
+        taught: knows the sounds that the user taught; None: there are none.
     """
 
     def __init__(
@@ -41,9 +43,11 @@ class SoundEar:
         on_hop: Callable[[Hop], None],
         guesser: Guesser,
         on_guess: Callable[[Guess], None],
+        taught: TaughtEar | None = None,
     ) -> None:
         self._gate, self._hops, self._tracker, self._guesser = gate, hops, tracker, guesser
         self._watcher, self._on_hop, self._on_guess = watcher, on_hop, on_guess
+        self._taught = taught
         self.thinned = False
         """Whether only every second hop is encoded, to save the machine the other."""
         self.reset(0)
@@ -56,6 +60,8 @@ class SoundEar:
         self._guesser.reset(start)
         if self._watcher:
             self._watcher.reset()
+        if self._taught:
+            self._taught.reset()
         self._blocks: list[Samples] = []
         self._open = False
         self._skipped = 0
@@ -86,6 +92,8 @@ class SoundEar:
         else:
             self._on_hop(hop)
             sounds = self._tracker.push(hop)
+        if self._taught:
+            sounds += self._taught.push(hop)
         self._guess(self._guesser.hear(hop, sounds))
         return [*sounds, *(self._watcher.hear(hop, sounds) if self._watcher else ())]
 
@@ -95,13 +103,13 @@ class SoundEar:
         events: list[Event] = []
         while self._blocks:
             events += self.push(silence, speech=False)
-        sounds = self._tracker.finish(end)
+        sounds = self._tracker.finish(end) + (self._taught.finish(end) if self._taught else [])
         self._guess(self._guesser.finish(end, sounds))
         return [*events, *sounds]
 
     def ongoing(self) -> tuple[Sound, ...]:
         """The sounds that go on at this moment."""
-        return self._tracker.ongoing()
+        return self._tracker.ongoing() + (self._taught.ongoing() if self._taught else ())
 
     def _guess(self, guesses: list[Guess]) -> None:
         for guess in guesses:

@@ -20,6 +20,7 @@ from typing import Any
 from edge_alm.errors import ModelBrokenError, ModelMissingError, UsageError
 from edge_alm.models import store, tuning
 from edge_alm.models.adapter_file import check_adapter
+from edge_alm.models.background_file import check_background
 from edge_alm.models.catalog import BUNDLES, DEFAULT_BUNDLE, default_artefacts
 from edge_alm.models.ctranslate2_folder import check_ctranslate2
 from edge_alm.models.files import broken, inside, sha256_file
@@ -64,6 +65,7 @@ _CHECKS: dict[str, Callable[[Path], Any] | None] = {
     "projector": check_projector,
     "adapter": check_gguf,
     "phrases": check_phrases,
+    "background": check_background,
     "audio_projector": check_gguf,
     "thresholds": None,
 }
@@ -127,6 +129,8 @@ class Bundle:
     """A LoRA adapter (GGUF) of the language model; None: without."""
     phrases: Path | None
     """An .npz by which a question's words are compared with what was heard; None: they are not."""
+    background: Path | None
+    """An .npz with what sounds of the user's own are told apart from; None: none can be taught."""
     audio_projector: Path | None
     """A GGUF file by which an audio-native language model hears audio itself; None: it does not."""
     audio_window_s: float
@@ -146,6 +150,8 @@ class Bundle:
     """The folder of an exported encoder, with its manifest; None: the encoder is YAMNet."""
     engine: str = _DEFAULT_ENGINE
     """Of :data:`ENGINES`; it runs the transcriber."""
+    encoder_id: str = ""
+    """The same for all bundles with this encoder, whichever of its forms is used."""
 
 
 def load_bundle(
@@ -177,13 +183,14 @@ def load_bundle(
     folder = _find_folder(name_or_dir)
     definition, sha256 = _read_definition(folder / DEFINITION)
     choices = definition.get(_CHOICES, [])
+    own_encoder = definition["encoder"]
     if encoder is None and choices and (choice := tuning.chosen(sha256, len(choices))):
         definition["encoder"] = choices[choice - 1]
     unwanted = {"transcriber"}  # looked at below
     if not language_model:
         unwanted |= {"language_model", "projector", "adapter", "audio_projector"}
         if encoder is not None:
-            unwanted.add("phrases")  # it is of the bundle's encoder
+            unwanted |= {"phrases", "background"}  # they are of the bundle's encoder
     paths = {
         role: _find_file(folder, role, definition[role])
         for role in _CHECKS
@@ -216,6 +223,7 @@ def load_bundle(
         projector=paths.get("projector"),
         adapter=paths.get("adapter"),
         phrases=paths.get("phrases"),
+        background=paths.get("background"),
         audio_projector=paths.get("audio_projector"),
         audio_window_s=float(definition.get("audio_window_s", AUDIO_WINDOW_S)),
         thresholds=paths.get("thresholds"),
@@ -226,6 +234,7 @@ def load_bundle(
         golden=_read_golden(folder, definition.get("golden")),
         exported=exported,
         engine=engine,
+        encoder_id=str(own_encoder.get("sha256") or own_encoder),
     )
 
 

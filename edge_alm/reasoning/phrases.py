@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import TypeAlias
 
@@ -26,6 +27,7 @@ from edge_alm.reasoning.wordpiece import WordPiece
 Floats: TypeAlias = NDArray[np.float32]
 
 TEMPERATURE = 0.03
+TOWER = ("w1", "b1", "w2", "b2")
 STEPS = 9
 """A score is told as one digit."""
 _FLOOR = 1e-6
@@ -52,6 +54,12 @@ class Prepared:
     """Of the encoder's classes [n, n classes]."""
 
 
+def pool(hops: Floats) -> Floats:
+    """Mean and maximum of the embeddings [n, n_in] of one sound: [2 n_in]."""
+    pooled: Floats = np.concatenate((hops.mean(axis=0), hops.max(axis=0)), dtype=np.float32)
+    return pooled
+
+
 class Phrases:
     """Judges phrases by a file of :mod:`edge_alm.models.phrases_file`.
 
@@ -73,6 +81,8 @@ class Phrases:
             )
             self._sharpness = float(arrays["sharpness"][0])
             self._least, self._most = map(float, arrays["score_range"])
+            self.tower_sha256 = sha256(b"".join(arrays[name].tobytes() for name in TOWER)).digest()
+            """What was made with one tower is of no use to another."""
         self._split = WordPiece(texts["pieces"])
         self._classes = self.directions(texts["classes"])
         self.names = tuple(texts["names"])
@@ -107,12 +117,18 @@ class Phrases:
         hops = embeddings.astype(np.float32)
         # Not @: OpenBLAS wakes a thread for each core, and they spin.
         logits = np.einsum("ni,ci->nc", hops, self._class_rows) + self._class_bias
-        pooled = np.concatenate((hops.mean(axis=0), hops.max(axis=0)))
-        hidden = np.maximum(np.einsum("i,hi->h", pooled, self._w1) + self._b1, 0.0)
-        out = np.einsum("h,dh->d", hidden, self._w2) + self._b2
         highest = np.clip(logits.max(axis=0), -_STEEP, _STEEP)
         classes: Floats = (1.0 / (1.0 + np.exp(-highest))).astype(np.float32)
-        return Heard((out / max(float(np.linalg.norm(out)), _FLOOR)).astype(np.float32), classes)
+        return Heard(self.point(pool(hops)), classes)
+
+    def point(self, pooled: Floats) -> Floats:
+        """Where the tower points for what :func:`pool` made: [..., 2 n_in] to [..., d], of length
+        1."""
+        hidden = np.maximum(np.einsum("...i,hi->...h", pooled, self._w1) + self._b1, 0.0)
+        out = np.einsum("...h,dh->...d", hidden, self._w2) + self._b2
+        lengths = np.linalg.norm(out, axis=-1, keepdims=True)
+        directions: Floats = (out / np.maximum(lengths, _FLOOR)).astype(np.float32)
+        return directions
 
     def scores(self, stretches: Sequence[Heard], texts: Sequence[str]) -> Floats:
         """How well each text fits each stretch [n stretches, n texts], in nats: differences count,

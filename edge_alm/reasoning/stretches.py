@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -132,17 +132,13 @@ class Stretches:
             lines.append(line)
         return lines
 
-    def shares(self, texts: Sequence[str]) -> list[tuple[float, float, list[float]]]:
-        """Of each stretch of the stream under way when it began and ended, and how well each text
-        fits it, 0 to 1."""
+    def judged(self, judge: Callable[[Heard], Floats]) -> list[tuple[float, float, list[float]]]:
+        """Of each stretch of the stream under way when it began and ended, and what is made of
+        it."""
         self._settle()
         stretches = [s for s in self._over if s.stream == self._stream]
         stretches.sort(key=lambda s: s.start_s)
-        rows = self._phrases.scores([s.heard for s in stretches], texts).tolist()
-        return [
-            (s.start_s, s.end_s, [self._phrases.share(score) for score in row])
-            for s, row in zip(stretches, rows, strict=True)
-        ]
+        return [(s.start_s, s.end_s, judge(s.heard).tolist()) for s in stretches]
 
     def hear(self, embeddings: Floats, start_s: float, end_s: float) -> Heard:
         """What the hops [n, n_in] of a span of the stream under way are compared by."""

@@ -32,6 +32,7 @@ BELOW: dict[str, set[str]] = {
     "runtime": MIDDLE | {"overload", "pipeline", "workers"},
     "recall": MIDDLE | {"log", "runtime"},
     "finder": MIDDLE | {"runtime"},
+    "teacher": MIDDLE | {"runtime"},
     "bench": MIDDLE | {"runtime"},
     "questions": FOUNDATION,
 }
@@ -55,13 +56,13 @@ FILES: dict[str, set[str]] = {
     "reasoning/asked.py": set(),
     "reasoning/wordpiece.py": set(),
     "reasoning/phrases.py": {"models.phrases_file", "reasoning.wordpiece"},
-    "reasoning/judges.py": {"errors", "reasoning.phrases"},
     "reasoning/prompts.py": {"types"},
     "models/adapter_file.py": {"errors", "models.gguf_file"},
     "models/mmproj_file.py": {"errors", "models.gguf_file"},
     "models/npz_file.py": {"errors", "models.files"},
     "models/phrases_file.py": {"models.files", "models.npz_file"},
     "models/projector_file.py": {"models.files", "models.npz_file"},
+    "models/background_file.py": {"models.files", "models.npz_file"},
     "models/sherpa_folder.py": {"errors", "models.files", "models.onnx_file"},
 }
 """What is pure, or reads a header only, may import no more than this."""
@@ -104,6 +105,8 @@ EXPORT: dict[str, set[str]] = {
     "words": {"corpus", "phrases"},
     "likeness": {"corpus", "scenes", "imagined", "recordings", "replay"},
     "watching": {"corpus", "scenes", "recordings", "replay"},
+    "background": {"recordings", "replay"},
+    "teaching": {"background", "corpus", "recordings", "replay", "scenes"},
     "align": {"settings", "hearing_model", "runs", "lessons", "trees", "start"},
     "layers": set(),
     "ablations": {
