@@ -32,7 +32,8 @@ from export.runs import load_run
 
 CHOICES = "encoder_choices"
 ENCODER, PROJECTOR, ADAPTER = "encoder.onnx", "projector.npz", "adapter.gguf"
-PHRASES = "phrases.npz"
+PHRASES, BACKGROUND = "phrases.npz", "background.npz"
+_OF_FOLDER = (CHOICES, "phrases", "background")
 EXPORTED = "encoder"
 """The folder of an exported encoder."""
 QUESTION = "What do you hear?"
@@ -77,11 +78,12 @@ def define(base: Mapping[str, Any], out: Path, settings: Mapping[str, Any]) -> d
     exported = f"{EXPORTED}/{MANIFEST}"
     encoder = exported if (out / exported).exists() else ENCODER
     own = {"encoder": encoder, "projector": PROJECTOR, "adapter": ADAPTER}
-    if (out / PHRASES).exists():
-        own["phrases"] = PHRASES
+    for role, name in (("phrases", PHRASES), ("background", BACKGROUND)):
+        if (out / name).exists():
+            own[role] = name
     entries = {role: {**entry(out / name), "file": name} for role, name in own.items()}
     # Files of the base's folder do not belong to this one.
-    kept = {key: value for key, value in base.items() if key not in (CHOICES, "phrases")}
+    kept = {key: value for key, value in base.items() if key not in _OF_FOLDER}
     return {**kept, **entries, "scene_format": SCENE_FORMAT, **settings}
 
 
@@ -122,6 +124,7 @@ def main() -> None:
         "--choice", type=Path, action="append", default=[], help="another form of the encoder"
     )
     parser.add_argument("--phrases", type=Path, help="all.npz of export.likeness")
+    parser.add_argument("--background", type=Path, help="made by export.background")
     parser.add_argument("--base", type=Path, required=True, help="bundle.json for all else")
     parser.add_argument("--about", type=Path, required=True, help="JSON: sources, data, results")
     parser.add_argument("--prior-weight", type=float, default=0.0)
@@ -139,6 +142,8 @@ def main() -> None:
         shutil.copyfile(args.golden, clip)
         if args.phrases:
             shutil.copyfile(args.phrases, args.out / PHRASES)
+        if args.background:
+            shutil.copyfile(args.background, args.out / BACKGROUND)
         for choice in args.choice:
             shutil.copyfile(choice, args.out / choice.name)
         base = json.loads(args.base.read_text())
