@@ -82,8 +82,8 @@ PARAMETERS = (
     Parameter(
         "watch.phrases",
         [""],
-        "names of sounds that make an event of type 'watch' when they start; empty ones count "
-        "for nothing",
+        "sounds in any words, or several in order ('a dog barking, then rain'), that make an "
+        "event of type 'watch' when they start; empty ones count for nothing",
         ACTIVE,
     ),
     Parameter("output.frame_id", "microphone", "frame_id of every event"),
