@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from edge_alm.models.projector_file import HOP_LEVELS
 from edge_alm.reasoning.marks import HopMarks
 from edge_alm.reasoning.prompts import event_line
 from edge_alm.types import Sound
+from export.compa import PAIRS_FILE
 from export.recordings import Recording, write_part
 from export.scenes import Placed, Recipe, imagine
 from export.trees import Item
@@ -85,4 +87,20 @@ def write_scenes(folder: Path, n: int = 12, seed: int = 0) -> Path:
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)
     write_part(folder / "0000", [make_recording(rng) for _ in range(n)])
+    return folder
+
+
+def write_pairs(folder: Path, pairs: int = 3, seed: int = 0) -> Path:
+    """Pairs of recordings that have the same two sounds in either order."""
+    rng = np.random.default_rng(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    recordings, told = [], []
+    for _ in range(pairs):
+        a, b = rng.choice(LABELS, 2, replace=False).tolist()
+        told.append({"kind": "order", "captions": [f"{a}, then {b}", f"{b}, then {a}"]})
+        for first, second in ((a, b), (b, a)):
+            timeline = [Placed(first, 0.5, 2.5, -20.0), Placed(second, 3.2, 5.2, -20.0)]
+            recordings.append(make_recording(rng, timeline))
+    (folder / PAIRS_FILE).write_text(json.dumps(told))
+    write_part(folder / "0000", recordings)
     return folder
