@@ -15,6 +15,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,9 @@ from export.pairs import KINDS, make_pair
 from export.recordings import Listener, Recording, read_recordings, write_part
 from export.scenes import SPEECH
 
+Fits: TypeAlias = NDArray[np.floating[Any]]
+Compare: TypeAlias = Callable[[Sequence[Recording], Sequence[str]], Fits]
+"""How well recordings and captions fit [n recordings, n captions]."""
 PAIRS_FILE = "pairs.json"
 BY_CHANCE = 1 / 4, 1 / 4, 1 / 6
 """Text, audio and group of what cannot tell the two apart."""
@@ -104,7 +108,7 @@ class Scores:
     """Both of these."""
 
 
-def score(fits: NDArray[np.floating]) -> Scores:
+def score(fits: Fits) -> Scores:
     """CompA's scores (Ghosh et al. 2024, after Winoground, Thrush et al. 2022).
 
     Args:
@@ -117,17 +121,9 @@ def score(fits: NDArray[np.floating]) -> Scores:
     return Scores(float(text.mean()), float(audio.mean()), float((text & audio).mean()))
 
 
-def score_pairs(
-    pairs: Sequence[HeardPair],
-    compare: Callable[[Sequence[Recording], Sequence[str]], NDArray[np.floating]],
-) -> dict[str, Scores]:
-    """Scores by kind.
-
-    Args:
-        pairs: of any kinds.
-        compare: how well recordings and captions fit [n recordings, n captions].
-    """
-    fits: dict[str, list[NDArray[np.floating]]] = {}
+def score_pairs(pairs: Sequence[HeardPair], compare: Compare) -> dict[str, Scores]:
+    """Scores by kind."""
+    fits: dict[str, list[Fits]] = {}
     for pair in pairs:
         fits.setdefault(pair.kind, []).append(compare(pair.recordings, pair.captions))
     return {kind: score(np.stack(each)) for kind, each in fits.items()}

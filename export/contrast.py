@@ -30,7 +30,7 @@ import argparse
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import astuple, replace
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,7 @@ from edge_alm.reasoning.phrases import TEMPERATURE, Floats, Phrases
 from edge_alm.reasoning.stretches import Stretches
 from edge_alm.reasoning.wordpiece import WordPiece
 from export.captions import HELD_OUT, NEGATIVES, THEN, Captions
-from export.compa import HeardPair, Scores, read_pairs, score_pairs
+from export.compa import Compare, HeardPair, read_pairs, score_pairs
 from export.excerpts import Excerpt, Excerpts, hops_of, singles
 from export.imagined import Classifier, read_classifier
 from export.losses import af_clap, compa, info_nce, modular
@@ -69,7 +69,7 @@ FIRST_SHARPNESS, MOST_SHARPNESS = 1 / 0.07, 100.0
 """As in CLIP and CLAP."""
 BATCH = 64
 STEPS = 600
-LEARNING_RATE, WEIGHT_DECAY = 1e-3, 1e-2
+LEARNING_RATE, WEIGHT_DECAY = 2e-3, 1e-2
 _FLOOR = 1e-6
 
 
@@ -141,6 +141,14 @@ def alibi(n: int, heads: int = HEADS) -> Tensor:
     return torch.where(distance >= 0, -slopes[:, None, None] * distance, -math.inf)
 
 
+def ramp(lengths: Tensor) -> Tensor:
+    """From -1 at the first to 1 at the last of each row's places [n, longest]; 0 for one alone and
+    beyond the last."""
+    at = torch.arange(int(lengths.max()))
+    out = 2.0 * at / (lengths[:, None] - 1).clamp(min=1) - 1.0
+    return out.masked_fill((at >= lengths[:, None]) | (lengths[:, None] == 1), 0.0)
+
+
 class TextTower(nn.Module):
     """From texts to directions: word pieces summed in the roles that they have in the text.
 
@@ -169,8 +177,9 @@ class TextTower(nn.Module):
         packed = pack_padded_sequence(vectors, lengths, batch_first=True, enforce_sorted=False)
         states, _ = pad_packed_sequence(self.reader(packed)[0], batch_first=True)
         raw = self.roles(states)
-        # What is named counts from the start; what else it is must be learnt.
-        weights = torch.cat((torch.sigmoid(raw[..., :1] + 2.0), torch.tanh(raw[..., 1:])), 2)
+        # At the start what is named counts, and what is named first came first; all else is learnt.
+        named, order = raw[..., :1] + 2.0, raw[..., 1:2] + ramp(lengths)[..., None]
+        weights = torch.cat((named.sigmoid(), order.tanh(), raw[..., 2:].tanh()), 2)
         bound = torch.einsum("npr,npd->nrd", weights, vectors).flatten(1)
         return functional.normalize(bound, dim=1)
 
@@ -376,6 +385,12 @@ def pointed(space: Space, excerpts: Sequence[Excerpt], labels: Sequence[str]) ->
     return out
 
 
+def judged(phrases: Phrases, excerpts: Sequence[Excerpt], labels: Sequence[str]) -> Tensor:
+    """A phrase table's scores in nats [n excerpts, n labels]."""
+    heard = [phrases.hear(each.hops[:, :-HOP_LEVELS]) for each in excerpts]
+    return torch.from_numpy(phrases.scores(heard, labels))
+
+
 def found_first(scores: Tensor, own: Sequence[int], places: int) -> float:
     """How often the right label is among the first so many.
 
@@ -398,9 +413,14 @@ def held_out(pairs: Sequence[HeardPair]) -> list[HeardPair]:
     return reworded
 
 
-def rows(folder: str, scores: dict[str, Scores]) -> dict[str, list[float]]:
-    """Text, audio and group of every kind, by what the row of a report is called."""
-    return {f"{folder} {kind}": list(asdict(each).values()) for kind, each in scores.items()}
+def figures_of(pairs: dict[str, list[HeardPair]], compare: Compare) -> dict[str, list[float]]:
+    """Text, audio and group of every folder and kind, in the captions' words and in others."""
+    figures = {}
+    for folder, own in pairs.items():
+        for words, told in (("", own), (", other words", held_out(own))):
+            for kind, scores in score_pairs(told, compare).items():
+                figures[f"{folder} {kind}{words}"] = list(astuple(scores))
+    return figures
 
 
 def report(found: dict[str, dict[str, list[float]]]) -> str:
@@ -461,12 +481,9 @@ def run(args: argparse.Namespace) -> dict[str, dict[str, list[float]]]:
 
     found = {"table": named(untrained, "")}
     if args.phrases is not None:
-        chained = Chained(Phrases(args.phrases))
-        found["find"] = {
-            key: value
-            for name, own in pairs.items()
-            for key, value in rows(name, score_pairs(own, chained)).items()
-        }
+        phrases = Phrases(args.phrases)
+        found["find"] = figures_of(pairs, Chained(phrases))
+        found["find"] |= named({name: judged(phrases, dev[name], labels[name]) for name in dev}, "")
     excerpts = Excerpts([r for folder in args.scenes for r in read_recordings(folder)])
     print(f"{len(excerpts.singles)} sounds, {len(excerpts.wholes)} scenes, ", end="")
     print(f"{len(excerpts.labels)} labels", flush=True)
@@ -480,13 +497,10 @@ def run(args: argparse.Namespace) -> dict[str, dict[str, list[float]]]:
                 if step % 50 == 0 or step == args.steps:
                     print(f"{loss}: step {step} of {args.steps}: {value:.3f}", flush=True)
             save(path, space, args.steps, args.seed)
-        compared, figures = Compared(space), {}
-        for name, own in pairs.items():
-            figures |= rows(name, score_pairs(own, compared))
-            figures |= rows(f"{name} held out", score_pairs(held_out(own), compared))
+        found[loss] = figures_of(pairs, Compared(space))
         alone = {name: pointed(space, own, labels[name]) for name, own in dev.items()}
         together = {name: alone[name] + untrained[name] for name in dev}
-        found[loss] = figures | named(alone, "") | named(together, ", with the table")
+        found[loss] |= named(alone, "") | named(together, ", with the table")
     return found
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toy import LABELS, WIDTH, make_recording
+from toy import HOP_S, LABELS, WIDTH, make_recording
 
 from edge_alm.errors import UsageError
 from export.captions import THEN
@@ -14,8 +14,13 @@ from export.excerpts import Excerpt, Excerpts, hops_of, join, singles, wholes
 from export.pairs import GAP_S
 from export.recordings import Recording
 from export.scenes import SPEECH, Placed
+from export.trees import Item
 
 SEEDS = st.integers(0, 2**32)
+
+
+def is_mark(item: Item) -> bool:
+    return isinstance(item, str) and item.count(" ") == 0
 
 
 def heard(excerpt: Excerpt) -> list[str]:
@@ -31,7 +36,8 @@ def test_the_hops_keep_their_order_and_times(seed: int) -> None:
     hops, ends_s = hops_of(recording)
     assert hops.shape == (recording.hops, WIDTH)
     assert ends_s.shape == (recording.hops,)
-    assert np.all(np.diff(ends_s) > 0)
+    marks = [float(str(item).strip("[]")) for item in recording.items if is_mark(item)]
+    assert set(np.round(ends_s - HOP_S, 6)) >= set(np.round(marks, 6))
     items = [item for item in recording.items if not isinstance(item, str)]
     np.testing.assert_array_equal(hops, np.concatenate(items))
 
@@ -100,7 +106,8 @@ def test_a_batch_has_no_caption_twice_and_all_are_true(seed: int) -> None:
 
 
 def test_the_same_seed_draws_the_same() -> None:
-    excerpts = Excerpts([make_recording(np.random.default_rng(1)) for _ in range(10)])
+    rng = np.random.default_rng(1)
+    excerpts = Excerpts([make_recording(rng) for _ in range(10)])
     one, same, other = ([told for _, told in excerpts.draw(np.random.default_rng(s), 8)]
                         for s in (3, 3, 4))  # fmt: skip
     assert one == same != other
