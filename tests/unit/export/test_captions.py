@@ -37,6 +37,7 @@ def shown(timeline: tuple[Placed, ...]) -> set[str]:
     return {placed.label for placed in timeline}
 
 
+@settings(deadline=None)
 @given(PARTS, st.sampled_from((*WORDINGS, *HELD_OUT)))
 def test_a_wording_names_every_part_and_tells_the_order(parts: list[str], wording: Wording) -> None:
     text = wording(parts)

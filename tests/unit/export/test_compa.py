@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from toy import write_pairs
@@ -24,6 +24,7 @@ FITS = st.integers(1, 6).flatmap(
 )
 
 
+@settings(deadline=None)
 @given(FITS)
 def test_scores_are_counted_as_defined(fits: np.ndarray) -> None:
     texts = [f[0, 0] > f[0, 1] and f[1, 1] > f[1, 0] for f in fits]
