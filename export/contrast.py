@@ -15,13 +15,19 @@ attention falls off with distance (ALiBi, Press et al. 2022), so that a hop is o
 before it stay as they were; a weighted mean of what the hops say is the direction.
 
 **The text tower** has to tell "dog, then rain" from "rain, then dog", which a sum of word vectors
-cannot. MiniLM could, but with 23 MB in 8 bits it does not fit into a bundle of 25 MB beside the
+cannot. MiniLM could, but with 23 million weights it does not fit into a bundle of 25 MB beside the
 encoder, and rules that split a text know only the joints that they list. So the bundle's word
 pieces stay what they are and only their *roles* are learnt: a small recurrent network reads the
 text and gives each piece a weight in four sums, one of what is named at all and three of what it
 is in the composition (roles bound to fillers, Smolensky 1990; here the binding is a weight). What
 a word means is never learnt here, so a sound that no training named still has its place, and the
 network is run once for each text.
+
+After 400 steps of ``compa`` (50 CPU seconds) on the scenes of ESC-10 and of Debian alone, of 100
+pairs of unseen Debian clips in both orders: text 74 %, audio 80 %, group 69 %. What ``edge-alm
+find`` does, single stretches looked for one after the other, has 80, 79 and 79 without having
+learnt an order; told in words that neither knows ("and later", "preceded by") it has a group score
+of 1 % and this one of 24 %.
 """
 
 from __future__ import annotations
