@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from edge_alm.audio.capture import BUFFER_S, PORTAUDIO_HINT, Callback, InputDevice
 from edge_alm.errors import DeviceError, missing_extra
+from edge_alm.native import quiet_stderr
 from edge_alm.types import SAMPLE_RATE_HZ
 
 
@@ -62,7 +62,7 @@ class PyAudioBackend:
     def rate_hz(self, device: InputDevice) -> int:
         """See :class:`~edge_alm.audio.capture.CaptureBackend`."""
         try:
-            with _quiet_stderr():
+            with quiet_stderr():
                 self._audio.is_format_supported(
                     SAMPLE_RATE_HZ,
                     input_device=device.index,
@@ -88,7 +88,7 @@ class PyAudioBackend:
             return go_on
 
         try:
-            with _quiet_stderr():
+            with quiet_stderr():
                 stream = self._audio.open(
                     rate=rate_hz,
                     channels=1,
@@ -108,7 +108,7 @@ class PyAudioBackend:
         """Initialise PortAudio again; other references in the process keep its old list."""
         self.close()
         try:
-            with _quiet_stderr():
+            with quiet_stderr():
                 self._audio = self._pyaudio.PyAudio()
         except OSError as cause:
             raise DeviceError("PortAudio", expected="to start", got=str(cause)) from cause
@@ -151,24 +151,3 @@ def _cannot_open(device: InputDevice, rate_hz: int, cause: Exception) -> DeviceE
         got=str(cause),
         hint="close other programs that use it, or choose another: `edge-alm devices`",
     )
-
-
-@contextlib.contextmanager
-def _quiet_stderr() -> Iterator[None]:
-    """Drop what ALSA and JACK write to stderr about devices that nobody asked for.
-
-    sounddevice does the same when it initialises PortAudio.
-    """
-    try:
-        kept = os.dup(2)
-    except OSError:  # stderr is closed
-        yield
-        return
-    null = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(null, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(null)
-        os.close(kept)
