@@ -94,7 +94,7 @@ $(ROS_STAMP): | $(BIN)/python
 # PyAudio comes as source only, and is wanted only where PortAudio's header is.
 $(DEV_STAMP): $(USER_STAMP)
 	@echo "Installing what the tests need, torch too (192 MB for the CPU; CONTRIBUTING.md says how)"
-	@$(INSTALL) -e '.[mic,llm,asr,bridge,opus,ble,export,dev]'
+	@$(INSTALL) -e '.[mic,llm,asr,bridge,opus,ble,tflite,export,dev]'
 	@if echo '#include <portaudio.h>' | $(CC) -E - >/dev/null 2>&1; then $(INSTALL) pyaudio; \
 	else echo "no portaudio.h: tests of PyAudio will be skipped (scripts/system-deps installs it)"; fi
 	@touch $@

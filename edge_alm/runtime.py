@@ -635,7 +635,8 @@ def load(
         transcribe: whether speech becomes text; or what does it in place of the bundle's engine:
             ``ctranslate2``, ``faster-whisper`` or ``sherpa-onnx``, with a colon and the model's
             folder where that is not the bundle's.
-        encoder: a folder that ``python -m export encoder`` made, in place of the bundle's encoder.
+        encoder: in place of the bundle's: a folder that ``python -m export encoder`` made, or an
+            ONNX or LiteRT file that hears patches as YAMNet does.
 
     Raises:
         ModelMissingError: a file is not on this machine; the hint says how to fetch it.

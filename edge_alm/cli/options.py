@@ -31,8 +31,9 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--encoder",
-        metavar="DIR",
-        help="a sound encoder from `python -m export encoder` in place of the bundle's",
+        metavar="DIR|FILE",
+        help="a sound encoder in place of the bundle's: from `python -m export encoder`, or an "
+        "ONNX or LiteRT file that hears patches as YAMNet does",
     )
     parser.add_argument(
         "--transcriber",

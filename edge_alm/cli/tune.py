@@ -67,10 +67,11 @@ def report_trial(own: str, other: str, labels: str, clip: str) -> None:
     import numpy as np
 
     from edge_alm.audio.source import open_source
-    from edge_alm.hearing.encoder import Yamnet, cut_patches
+    from edge_alm.hearing.encoder import cut_patches
+    from edge_alm.hearing.exported import open_encoder
     from edge_alm.types import Frame
 
-    encoders = [Yamnet(Path(path), Path(labels)) for path in (own, other)]
+    encoders = [open_encoder(Path(path), Path(labels)) for path in (own, other)]
     packets = open_source(clip).packets()
     patches = cut_patches(np.concatenate([p.samples for p in packets if isinstance(p, Frame)]))
     embeddings = [np.stack([e.encode(patch)[1] for patch in patches]) for e in encoders]

@@ -19,6 +19,7 @@ from edge_alm.hearing.front_end import (
 )
 from edge_alm.models.bundle import Bundle
 from edge_alm.models.manifest import AUDIO_GRAPH, read_manifest
+from edge_alm.models.tflite_file import SUFFIX
 from edge_alm.models.yamnet import EMBEDDING, SCORES
 from edge_alm.types import SAMPLE_RATE_HZ, Samples
 
@@ -95,10 +96,24 @@ def make_encoder(bundle: Bundle) -> Encoder | WindowEncoder:
 
     Raises:
         ModelMissingError, ModelBrokenError: its files are damaged or do not fit each other.
+        MissingExtraError: what runs it is not installed.
     """
     if bundle.exported is not None:
         return ExportedEncoder(bundle.exported)
-    return Yamnet(bundle.encoder, bundle.labels)
+    return open_encoder(bundle.encoder, bundle.labels)
+
+
+def open_encoder(model: Path, class_map: Path) -> Encoder:
+    """A network over patches by its file: LiteRT runs a ``.tflite``, ONNX Runtime all else.
+
+    Raises:
+        As :func:`make_encoder`.
+    """
+    if model.suffix == SUFFIX:
+        from edge_alm.hearing.tflite import TfliteEncoder
+
+        return TfliteEncoder(model, class_map)
+    return Yamnet(model, class_map)
 
 
 def _sliding(front_end: Waveform | LogMel) -> FrontEnd:

@@ -3,9 +3,9 @@
 A bundle is a folder with a ``bundle.json``: a name, and for each role either an artefact of the
 catalogue (``{"artefact": "yamnet", "file": "yamnet.onnx"}``) or a file of its own
 (``{"file": "projector.npz", "sha256": "..."}``). The encoder may be the ``manifest.json`` of an
-exported one, which brings its own labels and thresholds. The transcriber is a folder, the
-catalogue's or the bundle's own (``{"folder": "zipformer", "engine": "sherpa-onnx"}``). "default" is
-the one called "tiny", which ships with the package.
+exported one, which brings its own labels and thresholds, or a ``.tflite`` for LiteRT. The
+transcriber is a folder, the catalogue's or the bundle's own (``{"folder": "zipformer", "engine":
+"sherpa-onnx"}``). "default" is the one called "tiny", which ships with the package.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ from edge_alm.models.files import broken, inside, sha256_file
 from edge_alm.models.gguf_file import check_gguf
 from edge_alm.models.manifest import AUDIO_GRAPH, MANIFEST, load_manifest
 from edge_alm.models.mmproj_file import check_mmproj
-from edge_alm.models.onnx_file import check_onnx
+from edge_alm.models.onnx_file import OnnxInfo, check_onnx
 from edge_alm.models.phrases_file import check_phrases
 from edge_alm.models.projector_file import HOP_LEVELS, check_projector
 from edge_alm.models.sherpa_folder import check_sherpa
+from edge_alm.models.tflite_file import SUFFIX, TfliteInfo, check_tflite
 
 DEFINITION = "bundle.json"
 SCENE_FORMAT = 3
@@ -48,6 +49,10 @@ def _check_speech(folder: Path) -> None:
         raise broken(folder / MANIFEST, "what python -m export whisper makes", got)
 
 
+def _check_encoder(path: Path) -> OnnxInfo | TfliteInfo:
+    return check_tflite(path) if path.suffix == SUFFIX else check_onnx(path)
+
+
 ENGINES: Mapping[str, Callable[[Path], Any]] = {
     "ctranslate2": check_ctranslate2,
     "faster-whisper": check_ctranslate2,
@@ -58,7 +63,7 @@ ENGINES: Mapping[str, Callable[[Path], Any]] = {
 _DEFAULT_ENGINE = "ctranslate2"
 _CHECKS: dict[str, Callable[[Path], Any] | None] = {
     "vad": check_onnx,
-    "encoder": check_onnx,
+    "encoder": _check_encoder,
     "labels": None,
     "transcriber": None,
     "language_model": check_gguf,
@@ -114,8 +119,8 @@ class Bundle:
     vad: Path
     """Silero VAD, an ONNX file."""
     encoder: Path
-    """An ONNX file with the outputs ``class_scores`` and ``embedding``: the bundle's own, or the
-    one that was the fastest here (:mod:`edge_alm.models.tuning`)."""
+    """An ONNX or LiteRT file with the outputs ``class_scores`` and ``embedding``: the bundle's own,
+    or the one that was the fastest here (:mod:`edge_alm.models.tuning`)."""
     labels: Path
     """CSV with the columns index, mid, display_name: a row for each class score (of no meaning
     where an exported encoder gives none)."""
@@ -172,7 +177,8 @@ def load_bundle(
         language_model: False leaves out the language model, its adapter and the projectors.
         transcriber: False leaves out the transcriber; "ENGINE" runs the bundle's by another of
             :data:`ENGINES`, "ENGINE:DIR" takes the model in that folder.
-        encoder: the folder of an exported encoder, to use in place of the bundle's.
+        encoder: the folder of an exported encoder, or an ONNX or LiteRT file with the bundle's
+            labels, to use in place of the bundle's.
 
     Raises:
         UsageError: no such bundle or engine, or the definition is wrong.
@@ -200,7 +206,8 @@ def load_bundle(
         and not (role == "encoder" and encoder is not None)
     }
     if encoder is not None:
-        paths["encoder"] = Path(encoder) / MANIFEST
+        given = Path(encoder)
+        paths["encoder"] = given if given.is_file() else given / MANIFEST
     exported = paths["encoder"].parent if paths["encoder"].name == MANIFEST else None
     if exported is not None:
         paths |= _exported_files(exported)
@@ -250,7 +257,7 @@ def bundle_encoders(name_or_dir: str | Path = "default") -> tuple[Path, ...]:
     paths = tuple(_find_file(folder, "encoder", entry) for entry in entries)
     for path in paths:
         if path.name != MANIFEST:
-            check_onnx(path)
+            _check_encoder(path)
     return paths
 
 
