@@ -37,7 +37,8 @@ from edge_alm.bench.report import Figure, Samples
 from edge_alm.bench.sounds import make_sounds
 from edge_alm.bench.table import align, number_to_text
 from edge_alm.errors import EdgeAlmError
-from edge_alm.hearing.encoder import Yamnet, cut_patches
+from edge_alm.hearing.encoder import cut_patches
+from edge_alm.hearing.exported import open_encoder
 from edge_alm.models.bundle import Bundle, bundle_encoders, load_bundle
 from edge_alm.models.gguf_file import BLOCKS, GgufInfo, check_gguf
 from edge_alm.models.manifest import MANIFEST
@@ -152,17 +153,6 @@ def run_llama_bench(program: Path, model: Path, threads: int, tokens: int) -> fl
         raise EdgeAlmError(str(program), expected="llama-bench", got=str(error)) from error
 
 
-def onnx_tagger(encoder: Path, labels: Path) -> Callable[[Any], object]:
-    return Yamnet(encoder, labels).encode
-
-
-def litert_tagger(model: Path) -> Callable[[Any], object]:
-    from quantize.tflite_files import Runner
-
-    runner = Runner(model)
-    return lambda patch: runner(patch[None, None])
-
-
 def time_patches(tag: Callable[[Any], object], patches: Any) -> float:
     """Milliseconds a patch."""
     begun_s = time.perf_counter()
@@ -180,7 +170,7 @@ def find_taggers(bundle_name: str, tflite: list[Path], notes: list[str]) -> dict
         if path.name == MANIFEST:
             notes.append(f"{path.parent.name} left out: it does not hear patches")
             continue
-        taggers[f"onnxruntime, {path.name}"] = onnx_tagger(path, labels)
+        taggers[f"onnxruntime, {path.name}"] = open_encoder(path, labels).encode
     if not tflite:
         notes.append(
             "LiteRT left out: no wheel carries this network for it; python -m quantize tflite "
@@ -188,8 +178,8 @@ def find_taggers(bundle_name: str, tflite: list[Path], notes: list[str]) -> dict
         )
     for path in tflite:
         try:
-            taggers[f"LiteRT, {path.name}"] = litert_tagger(path)
-        except (ImportError, ValueError) as error:
+            taggers[f"LiteRT, {path.name}"] = open_encoder(path, labels).encode
+        except EdgeAlmError as error:
             notes.append(f"{path} left out: {error}")
     return {name: partial(time_patches, tag, patches) for name, tag in taggers.items()}
 

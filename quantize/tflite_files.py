@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from edge_alm.errors import MissingExtraError, RefusedError, UsageError
 from edge_alm.hearing.audioset import read_labels
+from edge_alm.hearing.tflite import open_interpreter
 from quantize import onnx_files
 from quantize.agreement import Outputs, compare
 from quantize.encoder_bench import TIMED_CALLS, Recordings, ten_class_accuracy
@@ -121,10 +122,7 @@ class Runner:
     """
 
     def __init__(self, path: Path) -> None:
-        from ai_edge_litert.interpreter import Interpreter
-
-        self._interpreter = Interpreter(str(path), num_threads=1)
-        self._interpreter.allocate_tensors()
+        self._interpreter = open_interpreter(path)
         self._input = self._interpreter.get_input_details()[0]["index"]
         details = self._interpreter.get_output_details()
         self._outputs = [

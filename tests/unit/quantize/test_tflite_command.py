@@ -8,11 +8,14 @@ import onnx
 import pytest
 import torch
 from onnx import helper
-from small_models import make_encoder, write_encoder
+from small_models import CLASSES, make_encoder, write_encoder
 
 from edge_alm.errors import UsageError
+from edge_alm.hearing.encoder import cut_patches
+from edge_alm.hearing.exported import open_encoder
 from edge_alm.hearing.onnx import open_session
 from quantize.__main__ import main
+from quantize.recordings import read_samples
 from quantize.torch_graph import to_torch
 
 DATA = Path(__file__).resolve().parents[2] / "data"
@@ -24,6 +27,12 @@ HAS_CONVERTER = all(
 def convert(model: Path, out: Path) -> int:
     words = ["tflite", model, "--out", out, "--esc10", "none"]
     return main([str(word) for word in (*words, "--recordings", DATA / "doorbell.flac")])
+
+
+def write_labels(path: Path) -> Path:
+    rows = "".join(f"{i},,class {i}\n" for i in range(CLASSES))
+    path.write_text("index,mid,display_name\n" + rows)
+    return path
 
 
 def test_torch_computes_the_same(tmp_path: Path) -> None:
@@ -57,4 +66,11 @@ def test_an_encoder_for_litert(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     out = tmp_path / "out" / "e.tflite"
     assert convert(write_encoder(tmp_path / "e.onnx"), out) == 0
     assert out.read_bytes()[4:8] == b"TFL3"
+    labels = write_labels(tmp_path / "labels.csv")
+    ours, theirs = (open_encoder(path, labels) for path in (out, tmp_path / "e.onnx"))
+    samples = read_samples(DATA / "doorbell.flac")
+    for patch in cut_patches(samples):
+        got, expected = (encoder.encode(patch) for encoder in (ours, theirs))
+        np.testing.assert_allclose(got[0], expected[0], atol=0.05)
+        assert got[1] @ expected[1] > 0.99 * np.linalg.norm(got[1]) * np.linalg.norm(expected[1])
     assert not [path for path in out.parent.iterdir() if path.name.startswith(".")]
