@@ -101,18 +101,14 @@ def read_config(path: Path, overrides: Sequence[str] = ()) -> Config:
         UsageError: not a readable file, or an unknown section, key or kind of value.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-        tables = tomllib.loads(text)
-        for override in overrides:
-            for section, table in tomllib.loads(override).items():
-                tables.setdefault(section, {}).update(table)
+        tables = read_tables(path, overrides)
         sections = {"data": LessonsConfig, "model": ModelConfig, "training": TrainingConfig}
         phases = tables.pop("phase", [])
         if unknown := tables.keys() - sections.keys():
             raise ValueError(f"unknown section {sorted(unknown)[0]}")
         data = tables.get("data", {})
         return Config(
-            **{name: _section(kind, tables.get(name, {})) for name, kind in sections.items()},
+            **{name: read_section(kind, tables.get(name, {})) for name, kind in sections.items()},
             phases=tuple(_phase(phase, data) for phase in phases),
         )
     except (OSError, ValueError, TypeError) as error:
@@ -124,10 +120,28 @@ def _phase(table: Any, data: dict[str, Any]) -> tuple[int, LessonsConfig]:
     if not isinstance(table, dict) or type(table.get("until")) is not int:
         raise TypeError(f"a phase is a table with a step in until, got {table!r}")
     changes = {name: value for name, value in table.items() if name != "until"}
-    return table["until"], _section(LessonsConfig, {**data, **changes})
+    return table["until"], read_section(LessonsConfig, {**data, **changes})
 
 
-def _section(kind: Any, table: Any) -> Any:
+def read_tables(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """The tables of a TOML file, with ``section.key=value`` (in TOML) changed.
+
+    Raises:
+        OSError, ValueError: it cannot be read, or is not TOML.
+    """
+    tables: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    for override in overrides:
+        for section, table in tomllib.loads(override).items():
+            tables.setdefault(section, {}).update(table)
+    return tables
+
+
+def read_section(kind: Any, table: Any) -> Any:
+    """A dataclass whose fields all have defaults, with the values of a table.
+
+    Raises:
+        TypeError, ValueError: not a table, an unknown key or kind of value, or what ``kind`` says.
+    """
     if not isinstance(table, dict):
         raise TypeError(f"a section is a table, got {table!r}")
     defaults = {field.name: field.default for field in fields(kind)}

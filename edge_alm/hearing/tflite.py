@@ -56,7 +56,8 @@ class TfliteEncoder:
     def encode(self, patch: Floats) -> tuple[Floats, Floats]:
         """See :class:`~edge_alm.hearing.encoder.Encoder`."""
         logits, embedding = self.run(patch)
-        return 1.0 / (1.0 + np.exp(-np.clip(logits, -60.0, 60.0))), embedding
+        probabilities = 1.0 / (1.0 + np.exp(-np.clip(logits, -60.0, 60.0)))
+        return probabilities.astype(np.float32), embedding
 
     def run(self, patch: Floats) -> tuple[Floats, Floats]:
         """Logits [len(labels)] and embedding [embedding_size] of a patch's values in any shape."""
@@ -119,7 +120,7 @@ def _quantised(values: Floats, tensor: dict[str, Any]) -> NDArray[Any]:
         return values
     limits = np.iinfo(tensor["dtype"])
     steps = np.round(values / np.float32(scale)) + zero_point
-    return np.clip(steps, limits.min, limits.max).astype(tensor["dtype"])
+    return np.asarray(np.clip(steps, limits.min, limits.max), dtype=tensor["dtype"])
 
 
 def _dequantised(values: NDArray[Any], tensor: dict[str, Any]) -> Floats:

@@ -64,6 +64,7 @@ FILES: dict[str, set[str]] = {
     "models/projector_file.py": {"models.files", "models.npz_file"},
     "models/background_file.py": {"models.files", "models.npz_file"},
     "models/sherpa_folder.py": {"errors", "models.files", "models.onnx_file"},
+    "models/tflite_file.py": {"models.files", "models.yamnet"},
 }
 """What is pure, or reads a header only, may import no more than this."""
 
@@ -107,6 +108,10 @@ EXPORT: dict[str, set[str]] = {
     "watching": {"corpus", "scenes", "recordings", "replay"},
     "background": {"recordings", "replay"},
     "teaching": {"background", "corpus", "recordings", "replay", "scenes"},
+    "student": set(),
+    "gate_classes": {"thresholds"},
+    "heard": {"corpus", "scenes", "recordings"},
+    "distill": {"corpus", "settings", "runs", "student", "gate_classes", "heard"},
     "align": {"settings", "hearing_model", "runs", "lessons", "trees", "start"},
     "layers": set(),
     "ablations": {
@@ -164,6 +169,8 @@ HEAVY = {
     "ctranslate2",
     "faster_whisper",
     "sherpa_onnx",
+    "ai_edge_litert",
+    "tflite_runtime",
     "soundfile",
     "soxr",
     "cryptography",
@@ -177,6 +184,7 @@ TORCH = {
     for name in (
         "ablations",
         "align",
+        "distill",
         "encoder",
         "graph",
         "hearing_model",
@@ -184,6 +192,7 @@ TORCH = {
         "likeness",
         "runs",
         "start",
+        "student",
         "towers",
         "whisper",
         "whisper_ctranslate2",
