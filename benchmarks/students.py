@@ -44,6 +44,10 @@ from quantize.timing import time_in_turn
 RIDGE = 0.1
 """Of the mean square of the features, added for every clip."""
 LABELS = "labels.csv"
+HEAD = (
+    *("", "parameters", "products", "file", "best ms", "median ms"),
+    *("probe", "map", "same hops", "same clips"),
+)
 Floats = NDArray[np.float32]
 
 
@@ -228,9 +232,7 @@ def main() -> None:
         rows = measure(args.files, args.esc10, args.corpus)
     except EdgeAlmError as error:
         parser.error(str(error))
-    head = ("", "parameters", "products", "file", "best ms", "median ms", "probe", "map")
-    head = (*head, "same hops", "same clips")
-    print("\n".join(align([head, *map(to_cells, rows)], left=(0,))))
+    print("\n".join(align([HEAD, *map(to_cells, rows)], left=(0,))))
     print(json.dumps([asdict(row) for row in rows]))
 
 

@@ -163,12 +163,13 @@ def test_the_lock_suits_every_index() -> None:
     assert [line for line in lines if not line_form.fullmatch(line)] == []
 
 
-def test_every_key_of_the_training_is_explained() -> None:
-    tables = tomllib.loads((ROOT / "export" / "align.toml").read_text(encoding="utf-8"))
+@pytest.mark.parametrize(("name", "several"), [("align", "phase"), ("distill", "student")])
+def test_every_key_of_a_training_is_explained(name: str, several: str) -> None:
+    tables = tomllib.loads((ROOT / "export" / f"{name}.toml").read_text(encoding="utf-8"))
     manual = (ROOT / "export" / "README.md").read_text(encoding="utf-8")
     explained = set(re.findall(r"`(\w+)`", manual))
-    phases = tables.pop("phase")
-    assert {key for table in (*tables.values(), *phases) for key in table} <= explained
+    others = tables.pop(several)
+    assert {key for table in (*tables.values(), *others) for key in table} <= explained
 
 
 def test_links_lead_somewhere(tracked: list[Path]) -> None:
@@ -205,7 +206,7 @@ def test_scripts_can_be_run(name: str) -> None:
             "test",
             [
                 {"mic", "llm", "asr"},
-                {"mic", "llm", "asr", "bridge", "opus", "ble", "export", "dev"},
+                {"mic", "llm", "asr", "bridge", "opus", "ble", "tflite", "export", "dev"},
             ],
         ),
     ],

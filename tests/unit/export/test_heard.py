@@ -22,7 +22,7 @@ from export.thresholds import NOT_EVENTS
 class Means:
     """An encoder that tells of a patch what can be computed again."""
 
-    labels = ("low", "high")
+    labels: tuple[str, ...] = ("low", "high")
     embedding_size = 3
 
     def encode(self, patch: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

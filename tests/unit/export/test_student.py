@@ -28,7 +28,8 @@ def make_student(config: StudentConfig, classes: int = 5, seed: int = 0) -> Stud
             module.running_var.uniform_(0.5, 2.0)
             module.weight.data.uniform_(0.5, 1.5)
             module.bias.data.normal_(0.0, 0.2)
-    return student.eval()
+    student.eval()
+    return student
 
 
 @settings(max_examples=8, deadline=None)
