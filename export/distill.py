@@ -87,7 +87,7 @@ class LossConfig:
 
     temperature: float = 2.0
     embedding: float = 10.0
-    timing: float = 1.0
+    timing: float = 10.0
 
     def __post_init__(self) -> None:
         if not self.temperature > 0.0:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from model_builders import (
     encoder_onnx,
@@ -16,6 +17,7 @@ from model_builders import (
     write_projector,
 )
 from phrase_files import write_phrases
+from tflite_files import write_tflite
 
 from edge_alm.errors import ModelBrokenError, ModelMissingError, UsageError
 from edge_alm.models import store
@@ -405,3 +407,22 @@ def test_an_audio_projector_must_be_of_the_models_width(tmp_path: Path) -> None:
         assert load_bundle(folder, transcriber=False, language_model=False).name == "test"
     with pytest.raises(UsageError, match="audio_window_s"):
         load_bundle(write_bundle(tmp_path, audio_window_s=0), transcriber=False)
+
+
+def write_litert(path: Path, width: int) -> Path:
+    matrices = (np.ones((rows, 96 * 64), np.float32) for rows in (3, width))
+    return write_tflite(path, *matrices)
+
+
+def test_an_encoder_may_be_for_litert(tmp_path: Path) -> None:
+    """In the bundle or in its encoder's place; as wide as its projector wants it."""
+    path = write_litert(tmp_path / "e.tflite", 1024)
+    bundle = load_bundle(write_bundle(tmp_path, encoder=own(tmp_path, path.name)))
+    assert (bundle.encoder, bundle.exported) == (path, None)
+    write_bundle(tmp_path)
+    assert load_bundle(tmp_path, encoder=path).encoder == path
+    with pytest.raises(ModelBrokenError, match="expected 12, got 1028"):
+        load_bundle(tmp_path, encoder=write_litert(tmp_path / "narrow.tflite", 8))
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(ModelBrokenError, match="a whole LiteRT encoder"):
+        load_bundle(tmp_path, encoder=path)
