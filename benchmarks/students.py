@@ -177,11 +177,12 @@ def measure(files: Sequence[Path], esc10: Path, corpus: Path) -> list[Row]:
     ]
     latencies = time_in_turn(jobs, TIMED_CALLS)
     teacher = hear(encoders[0], debian).scores
-    gate = GateClasses(read_labels(class_map))
+    gate, told = GateClasses(read_labels(class_map)), Recordings((), owners, labels)
     rows = []
     for path, encoder, latency in zip(paths, encoders, latencies, strict=True):
         own, other = hear(encoder, patches), hear(encoder, debian).scores
-        wanted = gate(teacher) if encoder.labels == GATE else teacher
+        is_gate = encoder.labels == GATE
+        wanted = gate(teacher) if is_gate else teacher
         pooled = [pool(scores, debian_owners, "max") for scores in (wanted, other)]
         parameters, multiplications = count(path) if is_float_onnx(path) else (None, None)
         rows.append(
@@ -193,9 +194,7 @@ def measure(files: Sequence[Path], esc10: Path, corpus: Path) -> list[Row]:
                 best_ms=latency.best_ms,
                 median_ms=latency.median_ms,
                 probe=probe(pool(own.embeddings, owners, "mean"), labels, folds),
-                label_map=ten_class_accuracy(
-                    own.scores, Recordings((), owners, labels), encoder.labels
-                ),
+                label_map=None if is_gate else ten_class_accuracy(own.scores, told, encoder.labels),
                 same_hops=same(wanted, other),
                 same_clips=same(*pooled),
             )

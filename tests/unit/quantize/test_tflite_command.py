@@ -71,6 +71,7 @@ def test_an_encoder_for_litert(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     samples = read_samples(DATA / "doorbell.flac")
     for patch in cut_patches(samples):
         got, expected = (encoder.encode(patch) for encoder in (ours, theirs))
-        np.testing.assert_allclose(got[0], expected[0], atol=0.05)
+        # Random logits spread over 60, of which 8 bits cost a few tenths.
+        np.testing.assert_allclose(got[0], expected[0], atol=0.2)
         assert got[1] @ expected[1] > 0.99 * np.linalg.norm(got[1]) * np.linalg.norm(expected[1])
     assert not [path for path in out.parent.iterdir() if path.name.startswith(".")]
