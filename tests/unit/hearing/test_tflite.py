@@ -72,7 +72,9 @@ def write_onnx(path: Path) -> Path:
 
 
 @pytest.mark.usefixtures("litert")
-def test_it_agrees_with_onnx_on_real_audio(tmp_path: Path, patches: NDArray[np.float32]) -> None:
+def test_it_agrees_with_onnx_on_real_audio(
+    tmp_path: Path, patches: NDArray[np.float32], capfd: pytest.CaptureFixture[str]
+) -> None:
     pytest.importorskip("onnx")
     labels = write_labels(tmp_path / "labels.csv")
     tflite = open_encoder(write_tflite(tmp_path / "e.tflite", *matrices()), labels)
@@ -84,6 +86,7 @@ def test_it_agrees_with_onnx_on_real_audio(tmp_path: Path, patches: NDArray[np.f
         for got, expected in zip(tflite.encode(patch), onnx.encode(patch), strict=True):
             assert (got.dtype, got.shape) == (expected.dtype, expected.shape)
             np.testing.assert_allclose(got, expected, atol=1e-4)
+    assert capfd.readouterr().err == ""  # LiteRT tells of its delegate, once a process
 
 
 @pytest.mark.usefixtures("litert")
