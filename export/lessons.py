@@ -22,7 +22,7 @@ from edge_alm.reasoning.prompts import one_line, recording_line
 from edge_alm.reasoning.stretches import Stretches
 from export.contrasts import contrast
 from export.imagined import Imagination, phrases
-from export.questions import Asked, ask
+from export.questions import ONLY_CHOICES, Asked, ask
 from export.recordings import Recording, read_recordings
 from export.replay import FAMILIES, Likeness, replay
 from export.scenes import Placed
@@ -43,8 +43,6 @@ SHARES = (
     "likeness",
 )
 NAMES = ("kitchen", "street", "garden", "office", "morning", "evening", "a", "b", "one", "two")
-ONLY_CHOICES = frozenset({"absent"})
-"""Skills whose answer depends on the options."""
 SPEECH = "speech"
 _DISTRACTORS = 48
 _ATTEMPTS = 40

@@ -255,6 +255,14 @@ def _absent(desk: _Desk) -> _Draft | None:
     return _Draft("absent", missing[0], options, {"list": ", ".join(options)})
 
 
+def _among(desk: _Desk) -> _Draft | None:
+    if not desk.heard.labels:
+        return None
+    answer = desk.pick(desk.heard.labels)
+    options = desk.shuffled([answer, *desk.foreign(OPTIONS - 1, desk.heard.labels)])
+    return _Draft("among", answer, options, {"list": ", ".join(options)})
+
+
 def _first(desk: _Desk) -> _Draft | None:
     heard = desk.heard
     if len(heard.labels) < 2 or not heard.starts_apart(0):
@@ -562,6 +570,7 @@ _MAKERS: dict[str, Callable[[_Desk], _Draft | None]] = {
     "which": _which,
     "present": _present,
     "absent": _absent,
+    "among": _among,
     "first": _first,
     "last": _last,
     "order": _order,
@@ -584,6 +593,8 @@ _MAKERS: dict[str, Callable[[_Desk], _Draft | None]] = {
     "caption": _caption,
 }
 SKILLS: tuple[str, ...] = tuple(_MAKERS)
+ONLY_CHOICES = frozenset({"absent", "among"})
+"""Skills whose answer depends on the options."""
 _PAIRED = "recording"
 """The skill that takes two recordings; all others take one."""
 _NOTHING_RATE = {True: 10.0, False: 0.5}
@@ -640,7 +651,7 @@ def ask(
         if draft:
             text = desk.pick(worded(wordings, draft.form)).format(**(draft.words or {}))
             options = draft.options
-            if options is not None and len(options) > 1 and each != "absent":
+            if options is not None and len(options) > 1 and each not in ONLY_CHOICES:
                 options = desk.shuffled(options)
             choices = tuple(options) if options is not None and len(options) > 1 else None
             question = text[0].upper() + text[1:]

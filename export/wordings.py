@@ -33,6 +33,15 @@ WORDINGS: dict[str, tuple[str, ...]] = {
         "Pick the sound that never came up: {list}.",
         "All of these were heard but one: {list}. Which one was not?",
     ),
+    "among": (
+        "Which of these was heard?",
+        "Which of these did you hear: {list}?",
+        "Only one of these was there, which one: {list}?",
+        "{list}: which of them did you hear?",
+        "Pick the sound that came up: {list}.",
+        "Which of these sounds is in the recording?",
+        "One of these could be heard: {list}. Which one was it?",
+    ),
     "first": (
         "Which sound came first?",
         "What did you hear first?",

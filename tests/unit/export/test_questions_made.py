@@ -195,6 +195,7 @@ def is_right(one: Asked, option: str, recordings: Sequence[Scene]) -> bool:
         "anything": lambda: option == ("yes" if timeline else "no"),
         "present": lambda: option == ("yes" if any(similar(x, e) for e in labels) else "no"),
         "absent": lambda: not any(similar(option, e) for e in labels),
+        "among": lambda: any(similar(option, e) for e in labels),
         "first": lambda: (
             bool(ours) and all(min(starts(timeline, option)) + 0.29 < e.start_s for e in others)
         ),
@@ -514,6 +515,7 @@ def placed(*events: tuple[str, float, float]) -> Scene:
         ("where", placed(("rain", 1.2, 2), ("bell", 3, 4))),
         ("which", placed(("rain", 1, 2), ("bell", 3, 4))),
         ("absent", placed(("rain", 1, 2))),
+        ("among", placed()),
         ("said", placed((SPEECH, 1, 2))),
         ("after_speech", placed(("rain", 1, 2), ("bell", 3, 4))),
         ("recording", placed(("rain", 1, 2))),
