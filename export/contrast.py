@@ -54,6 +54,7 @@ from edge_alm.hearing.audioset import read_labels
 from edge_alm.models import store
 from edge_alm.models.projector_file import HOP_LEVELS
 from edge_alm.reasoning.asked import split_order
+from edge_alm.reasoning.judges import Judges
 from edge_alm.reasoning.phrases import TEMPERATURE, Floats, Phrases
 from edge_alm.reasoning.stretches import Stretches
 from edge_alm.reasoning.wordpiece import WordPiece
@@ -350,7 +351,7 @@ class Chained:
     """The same for what ``edge-alm find`` does: single stretches, looked for in order."""
 
     def __init__(self, phrases: Phrases) -> None:
-        self._phrases = phrases
+        self._phrases, self._judges = phrases, Judges(phrases)
 
     def __call__(self, recordings: Sequence[Recording], captions: Sequence[str]) -> Floats:
         """The best chain's score [n recordings, n captions], 0 to 1."""
@@ -360,7 +361,7 @@ class Chained:
             replay(recording.items, stretches)
             for i, caption in enumerate(captions):
                 wanted = split_order(caption)
-                shares = stretches.shares(wanted) if wanted else []
+                shares = stretches.judged(self._judges.of(wanted)) if wanted else []
                 chains = pick_chains(shares, len(wanted), 0.0)
                 row[i] = max((chain.score for chain in chains), default=0.0)
         return out

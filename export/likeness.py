@@ -16,8 +16,10 @@ not those of a third of the labels, and a lesson takes the one that does not kno
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +33,9 @@ from edge_alm.errors import EdgeAlmError, UsageError
 from edge_alm.hearing.audioset import read_labels
 from edge_alm.models import store
 from edge_alm.reasoning.phrases import TEMPERATURE, Floats, Heard, Phrases
-from edge_alm.reasoning.stretches import Stretches
+from edge_alm.reasoning.stretches import DOUBTFUL, HARDLY, SURE, Stretches
 from export.corpus import similar
-from export.imagined import phrases, read_classifier
+from export.imagined import read_classifier
 from export.recordings import Recording, read_recordings
 from export.replay import ALL, FAMILIES, FOLDS, fold, heard_in, replay
 from export.scenes import SPEECH
@@ -47,7 +49,7 @@ CLASSES_WEIGHT = 1.0
 STEPS, BATCH = 2000, 256
 LEARNING_RATE, WEIGHT_DECAY, DROPOUT = 1e-3, 1e-2, 0.3
 RANGE = 0.05, 0.9
-"""Quantiles of the right phrases' scores that are told as 0 and as 9."""
+"""Quantiles of the right phrases' scores where the scale of scores begins and ends."""
 
 
 class _Gatherer(Stretches):
@@ -204,7 +206,6 @@ def main() -> None:
         raise SystemExit(f"likeness: {error}") from error
     examples = gather(recordings, classifier.weight, classifier.bias)
     labels = sorted(set(examples.labels))
-    everyday = dict.fromkeys(phrase for name in class_names for phrase in phrases(name))
     own = torch.tensor([labels.index(label) for label in examples.labels])
     print(f"{len(own)} stretches, {len(labels)} labels", flush=True)
     rows, scales = quantised(classifier.weight)
@@ -212,7 +213,6 @@ def main() -> None:
         arrays: dict[str, Any] = dict(words)
     arrays |= {
         "classes": as_bytes(name.lower() for name in class_names),
-        "names": as_bytes(dict.fromkeys((*everyday, *labels))),
         "class_rows": rows,
         "class_scales": scales,
         "class_bias": classifier.bias.astype(np.float32),
@@ -230,7 +230,7 @@ def main() -> None:
     name_directions = torch.from_numpy(reader.directions([n.lower() for n in class_names]))
     judge = Judge(label_directions, name_directions)
     towers: dict[str, Tower] = {}
-    right = []
+    right, wrong = [], []
     for family in FAMILIES:
         texts = examples.sources if family == "source" else examples.labels
         folds = torch.tensor([fold(text) for text in texts])
@@ -239,7 +239,9 @@ def main() -> None:
             towers[f"{family}{i}"] = tower
             out = torch.where(folds == i)[0]
             scores = judge(tower, examples, out)
-            right.append(scores[torch.arange(len(out)), own[out]])
+            rows = torch.arange(len(out))
+            right.append(scores[rows, own[out]])
+            wrong.append(scores[rows, (own[out] + 1 + rows % (len(labels) - 1)) % len(labels)])
             share = one_of_four(scores, own[out], labels)
             print(
                 f"without {family}s {i}: of four names right {share:.1%} of {len(out)}", flush=True
@@ -249,9 +251,22 @@ def main() -> None:
     least, most = np.quantile(torch.cat(right).numpy(), RANGE)
     arrays["score_range"] = np.array([least, most], np.float32)
     print(f"scores from {least:.1f} to {most:.1f}")
+    scale = [float(least + at * (most - least)) for at in (SURE, DOUBTFUL, HARDLY)]
+    for low, high in pairwise([*reversed(scale), math.inf]):
+        share = sureness(torch.cat(right), torch.cat(wrong), low, high)
+        print(f"from {low:.1f} on, of as many right and wrong names: {share:.1%} right")
     for name, tower in towers.items():
         np.savez_compressed(args.out / f"{name}.npz", **arrays, **tower.arrays())
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
+
+
+def sureness(right: Tensor, wrong: Tensor, least: float, most: float) -> float:
+    """Of the names [n right], [n wrong] that score at least ``least`` and less than ``most``, how
+    many are right, if as many are right as wrong in all."""
+    rights, wrongs = (
+        float(((least <= scores) & (scores < most)).float().mean()) for scores in (right, wrong)
+    )
+    return rights / (rights + wrongs) if rights or wrongs else math.nan
 
 
 def quantised(matrix: Floats) -> tuple[NDArray[np.int8], NDArray[np.float16]]:

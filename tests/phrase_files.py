@@ -10,7 +10,6 @@ import numpy as np
 
 PIECES = ("dog", "bark", "rain", "bell", "door", "##s")
 CLASSES = ("dog", "rain", "bell")
-NAMES = ("dog bark", "rain", "door bell")
 N_IN, WIDTH = 3, 6
 
 
@@ -21,7 +20,6 @@ def text_bytes(texts: Sequence[str]) -> Any:
 def arrays(
     pieces: Sequence[str] = PIECES,
     classes: Sequence[str] = CLASSES,
-    names: Sequence[str] = NAMES,
     n_in: int = N_IN,
     **changes: Any,
 ) -> dict[str, Any]:
@@ -32,7 +30,6 @@ def arrays(
     made = {
         "pieces": text_bytes(pieces),
         "classes": text_bytes(classes),
-        "names": text_bytes(names),
         "piece_rows": 127 * np.eye(len(pieces), dtype=np.int8),
         "piece_scales": np.full(len(pieces), 1 / 127, np.float16),
         "class_rows": 127 * np.eye(len(classes), n_in, dtype=np.int8),
@@ -52,10 +49,9 @@ def write_phrases(
     path: Path,
     pieces: Sequence[str] = PIECES,
     classes: Sequence[str] = CLASSES,
-    names: Sequence[str] = NAMES,
     n_in: int = N_IN,
     **changes: Any,
 ) -> Path:
     """Of :func:`arrays` with the same arguments."""
-    np.savez(path, **arrays(pieces, classes, names, n_in, **changes))
+    np.savez(path, **arrays(pieces, classes, n_in, **changes))
     return path

@@ -1,6 +1,6 @@
 """Reads the shapes of a phrase table: how well any phrase fits what the sound encoder heard.
 
-An .npz: ``pieces``, ``classes`` and ``names`` are texts, one a line, as bytes of UTF-8. A phrase is
+An .npz: ``pieces`` and ``classes`` are texts, one a line, as bytes of UTF-8. A phrase is
 the sum of its word pieces' rows in ``piece_rows`` [pieces, d] (int8, times ``piece_scales``
 [pieces]), at length 1. The encoder's last layer is ``class_rows`` [classes, n_in] (int8, times
 ``class_scales``) and ``class_bias``. The sound tower is ``w1`` [hidden, 2 n_in], ``b1``, ``w2`` [d,
@@ -18,7 +18,7 @@ import numpy as np
 from edge_alm.models.files import broken
 from edge_alm.models.npz_file import FLOATS, read_shapes
 
-TEXTS = ("pieces", "classes", "names")
+TEXTS = ("pieces", "classes")
 _DTYPES: frozenset[np.dtype[Any]] = FLOATS | {np.dtype(np.int8), np.dtype(np.uint8)}
 _MATRICES = ("piece_rows", "class_rows", "w1", "w2")
 

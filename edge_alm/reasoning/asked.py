@@ -12,15 +12,15 @@ from collections.abc import Iterable, Sequence
 MAX_PHRASES = 12
 _FUNCTION = """
 a about after again ahead all along already also always am among an and any anything are as at be
-been before being between both but by came can come comes coming could did do does down during
-each earlier earliest either else ever every few first follow followed following follows for from
-give goes going had happen happened happens has have he her his how i if immediately in into is it
-its just last later latest least made make many me more most much my never next no not nothing now
-of off on once one or order other others out over own preceded preceding right same say says she
-should since so some somebody someone something soon sooner soonest still stood such take taken
-than that the their them then there these they thing things third this those through times to too
-took two under until up us very was we well went were what when where which while who whole whose
-will with without yes you your
+been before being between both but by came can come comes coming could did do does down during each
+earlier earliest either else ever every few first follow followed following follows for from give
+goes going had happen happened happens has have he her his how i if immediately in into is it its
+just last later latest least made make many me more most much my never next no not nothing now of
+off on once one only or order other others out over own preceded preceding right same say says she
+should since so some somebody someone something soon sooner soonest still stood such take taken than
+that the their them then there these they thing things third this those through times to too took
+two under until up us very was we well went were what when where which while who whole whose will
+with without yes you your
 """
 _LISTENING = """
 audible audio began begin beginning begun briefest caption clip contain contained contains count

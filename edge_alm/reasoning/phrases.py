@@ -28,8 +28,6 @@ Floats: TypeAlias = NDArray[np.float32]
 
 TEMPERATURE = 0.03
 TOWER = ("w1", "b1", "w2", "b2")
-STEPS = 9
-"""A score is told as one digit."""
 _FLOOR = 1e-6
 _STEEP = 30.0
 
@@ -85,10 +83,6 @@ class Phrases:
             """What was made with one tower is of no use to another."""
         self._split = WordPiece(texts["pieces"])
         self._classes = self.directions(texts["classes"])
-        self.names = tuple(texts["names"])
-        """What a stretch is called where no phrase is asked about."""
-        self._names = self.directions(self.names)
-        self._name_weights = self._weigh(self._names)
 
     def directions(self, texts: Sequence[str]) -> Floats:
         """Unit vectors [n, d]; zeros for a text without a known word."""
@@ -140,19 +134,9 @@ class Phrases:
             row[:] = self._judge(heard, directions, weights)
         return out
 
-    def name(self, heard: Heard) -> tuple[str, float]:
-        """The best of :attr:`names`, and its score."""
-        scores = self._judge(heard, self._names, self._name_weights)
-        best = int(np.argmax(scores))
-        return self.names[best], float(scores[best])
-
     def share(self, score: float) -> float:
         """A score from 0 (what fits scores more) to 1 (hardly anything scores more)."""
         return min(max((score - self._least) / (self._most - self._least), 0.0), 1.0)
-
-    def step(self, score: float) -> int:
-        """A score as a digit from 0 to :data:`STEPS`."""
-        return round(self.share(score) * STEPS)
 
     def _weigh(self, directions: Floats) -> Floats:
         """Weights of the classes [n, n classes] for each direction; each row's sum is 1."""

@@ -99,6 +99,8 @@ had 34 %; which sound came first is beyond the model, whatever the examples.
 SURE = 0.5
 """From this confidence on a line does not tell it. A line of SmolLM2's tokens is 14 long instead
 of 19, so that the same context holds a third more, at three quarters of the cost."""
+WHOLE_SECONDS_FROM_S = 30.0
+"""From this length on the clock before a question tells whole seconds: a dozen tokens less."""
 THOUGHT_START = "Heard in order:"
 THOUGHT_END = "\n"
 NOTHING_HEARD = "Nothing was heard yet.\n"
@@ -170,11 +172,19 @@ def guess_line(guess: Guess, loudness: int | None = None) -> str:
     return f"[{_span(guess.start, guess.end)} maybe {text}{_loud(loudness)}]\n"
 
 
-def likeness_line(start_s: float, phrases: Sequence[tuple[str, int]]) -> str:
-    """What the stretch from ``start_s`` is like, of the phrases of a question, each with a digit
-    for how much: ``[12.5 like dog bark 8, rain 7]``."""
-    told = ", ".join(f"{one_line(phrase).lower()} {step}" for phrase, step in phrases)
-    return f"[{start_s:.1f} like {told}]\n"
+def likeness_line(matches: Sequence[tuple[str, float, str]]) -> str:
+    """Where phrases of a question fit what was heard: each with the start of the stretch in seconds
+    and a mark of doubt, in order of time: ``[like dog bark 12, 15?, rain 40??]``.
+
+    Whole seconds, rounded down as they begin a stretch's own line; a phrase again and again is told
+    once.
+    """
+    told, last = "", ""
+    for phrase, start_s, doubt in matches:
+        name = "" if phrase == last else f" {one_line(phrase).lower()}"
+        told += f"{',' if told else ''}{name} {int(round(start_s, 1))}{doubt}"
+        last = phrase
+    return f"[like{told}]\n"
 
 
 def until_s(event: Sound | Speech | Lost) -> float:
@@ -198,11 +208,14 @@ def end_line(now_s: float, from_s: float = 0.0) -> str:
     """The last line before a trained model's question: until when it has listened by now, and what
     was the middle third of that.
 
-    ``[600.0 end; middle 200.0-400.0]``. Without the end nothing tells how much quiet came after the
-    last sound; a small model compares two times, but finds no third of one.
+    ``[600 end; middle 200-400]``, and to 0.1 s while that matters. Without the end nothing tells
+    how much quiet came after the last sound; a small model compares two times, but finds no third
+    of one.
     """
     third_s = (now_s - from_s) / 3.0
-    return f"[{now_s:.1f} end; middle {_span(from_s + third_s, now_s - third_s)}]\n"
+    digits = 1 if now_s - from_s < WHOLE_SECONDS_FROM_S else 0
+    end, start, stop = (f"{at:.{digits}f}" for at in (now_s, from_s + third_s, now_s - third_s))
+    return f"[{end} end; middle {start}-{stop}]\n"
 
 
 def recording_line(name: str) -> str:

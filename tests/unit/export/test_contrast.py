@@ -64,7 +64,8 @@ def vectors() -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def text() -> TextTower:
-    return TextTower(PIECES, vectors()).eval()
+    tower: TextTower = TextTower(PIECES, vectors()).eval()
+    return tower
 
 
 @pytest.fixture(scope="module")
@@ -210,7 +211,7 @@ def test_captions_are_put_into_words_that_no_training_had(tmp_path: Path) -> Non
 
 
 def make_phrases(path: Path) -> Path:
-    return write_phrases(path, LABELS, LABELS, LABELS, n_in=WIDTH - HOP_LEVELS)
+    return write_phrases(path, LABELS, LABELS, n_in=WIDTH - HOP_LEVELS)
 
 
 def test_single_stretches_looked_for_in_order_tell_it_too(tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ def towers(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("towers")
     names = [ALL, *(f"{family}{i}" for family in FAMILIES for i in range(FOLDS))]
     for name in names:
-        write_phrases(folder / f"{name}.npz", LABELS, LABELS, LABELS, n_in=WIDTH - HOP_LEVELS)
+        write_phrases(folder / f"{name}.npz", LABELS, LABELS, n_in=WIDTH - HOP_LEVELS)
     return folder
 
 

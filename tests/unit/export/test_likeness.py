@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from phrase_files import arrays, write_phrases
 from toy import LABELS, WIDTH, make_recording
 
 from edge_alm.models.projector_file import HOP_LEVELS
+from edge_alm.reasoning.judges import Judges
 from edge_alm.reasoning.phrases import Heard, Phrases
 from edge_alm.reasoning.stretches import Stretches
 from export import likeness
@@ -21,6 +23,7 @@ from export.likeness import (
     gather,
     one_of_four,
     quantised,
+    sureness,
     train,
 )
 from export.replay import ALL, FAMILIES, FOLDS, Likeness, fold, replay
@@ -68,7 +71,7 @@ def test_a_judge_scores_as_the_file_does(
     every = torch.ones(len(own), dtype=torch.bool)
     tower = train(examples, every, torch.eye(len(LABELS)), torch.eye(len(LABELS)), own)
     rows, scales = quantised(ROWS)
-    written = arrays(LABELS, LABELS, LABELS, n_in=N_IN, class_rows=rows, class_scales=scales)
+    written = arrays(LABELS, LABELS, n_in=N_IN, class_rows=rows, class_scales=scales)
     written |= {"class_bias": BIAS, **tower.arrays()}
     np.savez(tmp_path / "p.npz", **written)
     phrases = Phrases(tmp_path / "p.npz")
@@ -91,6 +94,14 @@ def test_a_judge_scores_as_the_file_does(
     np.testing.assert_allclose(got, expected.numpy(), atol=0.15)
 
 
+def test_of_names_between_two_scores_so_many_are_right() -> None:
+    right, wrong = torch.tensor([5.0, 5.0, 1.0, -9.0]), torch.tensor([1.0, -9.0])
+    assert sureness(right, wrong, 2.0, math.inf) == 1.0
+    assert sureness(right, wrong, 0.0, 5.0) == pytest.approx(0.25 / 0.75)
+    assert sureness(right, wrong, 1.0, 1.0) != sureness(right, wrong, -9.0, 1.0) == 1 / 3
+    assert math.isnan(sureness(right, wrong, 6.0, 7.0))
+
+
 def test_a_lesson_is_heard_by_the_tower_that_does_not_know_it(tmp_path: Path) -> None:
     """Each fold's file here gives one name to everything, so that it tells which was asked."""
     for name in (ALL, *(f"{family}{i}" for family in FAMILIES for i in range(FOLDS))):
@@ -98,7 +109,7 @@ def test_a_lesson_is_heard_by_the_tower_that_does_not_know_it(tmp_path: Path) ->
         always = np.zeros(len(LABELS), np.float16)
         always[number % len(LABELS)] = 100.0
         write_phrases(
-            tmp_path / f"{name}.npz", LABELS, LABELS, LABELS, n_in=N_IN, b2=always,
+            tmp_path / f"{name}.npz", LABELS, LABELS, n_in=N_IN, b2=always,
             class_bias=np.zeros(len(LABELS), np.float32),
             class_scales=np.zeros(len(LABELS), np.float16),
         )  # fmt: skip
@@ -111,10 +122,10 @@ def test_a_lesson_is_heard_by_the_tower_that_does_not_know_it(tmp_path: Path) ->
     for family in FAMILIES:
         stretches = folder.stretches(iter([timeline]), family)
         replay(recording.items, stretches)
-        lines = stretches.lines("Which?", LABELS)
-        for line, placed in zip(lines, timeline, strict=True):
-            number = FAMILIES.index(family) * FOLDS + fold(getattr(placed, family))
-            assert f"like {LABELS[number]} " in line
+        judged = stretches.judged(Judges(Phrases(tmp_path / f"{ALL}.npz")).of(LABELS))
+        told = [LABELS[int(np.argmax(shares))] for _, _, shares in judged]
+        folds = [fold(getattr(placed, family)) for placed in timeline]
+        assert told == [LABELS[FAMILIES.index(family) * FOLDS + i] for i in folds]
 
 
 def test_the_command_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
