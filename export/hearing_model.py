@@ -130,6 +130,11 @@ class HearingModel(nn.Module):
             soft = self.projector(hops).to(inputs.dtype)
             rows, columns = torch.tensor(where, device=self.device).T
             inputs = inputs.index_put((rows, columns), soft)
+        else:
+            # Of several processes each must give every weight a gradient, be it zero.
+            nothing = torch.zeros(1, self.projector.w1.in_features, device=self.device)
+            hops = self.queries([nothing]) if self.queries else nothing
+            inputs = inputs + 0.0 * self.projector(hops).sum().to(inputs.dtype)
         hidden = causal.model(
             inputs_embeds=inputs,
             attention_mask=mask.to(self.device, dtype),

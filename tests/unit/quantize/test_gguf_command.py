@@ -45,7 +45,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few texts and calls; a random model has nothing to lose, and no time to gain."""
-    monkeypatch.setattr("quantize.gguf_files.LanguageBench", partial(LanguageBench, texts=2))
+    monkeypatch.setattr("quantize.gguf_files.LanguageBench", partial(LanguageBench, texts=6))
     monkeypatch.setattr(
         "quantize.gguf_files.measure_importance", partial(measure_importance, texts=2)
     )
