@@ -28,7 +28,16 @@ from edge_alm.reasoning.mtmd import probe_audio_tower
 
 MODEL_FILE, PROJECTOR_FILE = "model.gguf", "mmproj.gguf"
 _TRAINED = frozenset(
-    ("projector", "adapter", "phrases", "scene_format", "prior_weight", "golden", "about")
+    (
+        "projector",
+        "adapter",
+        "phrases",
+        "background",
+        "scene_format",
+        "prior_weight",
+        "golden",
+        "about",
+    )
 )
 """What belongs to the base bundle's own language model."""
 _CONTEXT_TOKENS = 4096
