@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import threading
 import time
-from itertools import pairwise
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 from typing import Any
 
 from action_msgs.msg import GoalStatus
