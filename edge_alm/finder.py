@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_alm.errors import UsageError
-from edge_alm.hearing import watch
+from edge_alm.hearing.watch import WITHIN_S
 from edge_alm.models.bundle import Bundle
 from edge_alm.reasoning.judges import open_judges, own_sounds
 from edge_alm.reasoning.notes import Notes
@@ -21,7 +21,6 @@ from edge_alm.runtime import Ears
 from edge_alm.types import Event, Guess, Sound, Source
 
 AT_LEAST = 0.5
-WITHIN_S = watch.WITHIN_S
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,10 +101,8 @@ class Phrases:
         return Prepared(directions, self._weigh(directions))
 
     def judge(self, heard: Heard, prepared: Prepared) -> Floats:
-        """How well each text fits one stretch [n texts], 0 to 1 as :meth:`share`."""
-        scores = self._judge(heard, prepared.directions, prepared.weights)
-        out: Floats = np.clip((scores - self._least) / (self._most - self._least), 0.0, 1.0)
-        return out
+        """How well each text fits one stretch [n texts], as :meth:`shares`."""
+        return self.shares(self._score(heard, prepared))
 
     def hear(self, embeddings: Floats) -> Heard:
         """What consecutive hops [n, n_in] of one sound are compared by; n at least 1."""
@@ -127,16 +125,16 @@ class Phrases:
     def scores(self, stretches: Sequence[Heard], texts: Sequence[str]) -> Floats:
         """How well each text fits each stretch [n stretches, n texts], in nats: differences count,
         and 0 is as good as can be."""
-        directions = self.directions(texts)
-        weights = self._weigh(directions)
+        prepared = self.prepare(texts)
         out = np.empty((len(stretches), len(texts)), np.float32)
         for row, heard in zip(out, stretches, strict=True):
-            row[:] = self._judge(heard, directions, weights)
+            row[:] = self._score(heard, prepared)
         return out
 
-    def share(self, score: float) -> float:
-        """A score from 0 (what fits scores more) to 1 (hardly anything scores more)."""
-        return min(max((score - self._least) / (self._most - self._least), 0.0), 1.0)
+    def shares(self, scores: Floats) -> Floats:
+        """Scores from 0 (what fits scores more) to 1 (hardly anything scores more)."""
+        out: Floats = np.clip((scores - self._least) / (self._most - self._least), 0.0, 1.0)
+        return out
 
     def _weigh(self, directions: Floats) -> Floats:
         """Weights of the classes [n, n classes] for each direction; each row's sum is 1."""
@@ -145,11 +143,11 @@ class Phrases:
         out: Floats = shares / shares.sum(axis=1, keepdims=True)
         return out
 
-    def _judge(self, heard: Heard, directions: Floats, weights: Floats) -> Floats:
-        pointed = self._sharpness * np.einsum("nd,d->n", directions, heard.direction)
+    def _score(self, heard: Heard, prepared: Prepared) -> Floats:
+        pointed = self._sharpness * np.einsum("nd,d->n", prepared.directions, heard.direction)
         others = self._sharpness * np.einsum("cd,d->c", self._classes, heard.direction)
         most = others.max()
         tower = pointed - most - np.log(np.exp(others - most).sum())
-        table = np.log(np.einsum("nc,c->n", weights, heard.classes) + _FLOOR)
+        table = np.log(np.einsum("nc,c->n", prepared.weights, heard.classes) + _FLOOR)
         out: Floats = (tower + table).astype(np.float32)
         return out

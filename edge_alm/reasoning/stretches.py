@@ -121,11 +121,13 @@ class Stretches:
         stretches.sort(key=lambda s: (s.stream, s.start_s))
         chosen, words = asked_phrases(question, choices)
         asked = [*chosen, *words]
-        rows = self._phrases.scores([stretch.heard for stretch in stretches], asked)
+        prepared = self._phrases.prepare(asked)
         matches = [
             (share, i, phrase)
-            for i, row in enumerate(rows.tolist())
-            for share, phrase in self._matches(row, asked, named=bool(chosen))
+            for i, stretch in enumerate(stretches)
+            for share, phrase in _matches(
+                self._phrases.judge(stretch.heard, prepared).tolist(), asked, named=bool(chosen)
+            )
         ]
         matches = sorted(sorted(matches, reverse=True)[:MAX_MATCHES], key=lambda each: each[1])
         lines: list[str] = []
@@ -149,27 +151,6 @@ class Stretches:
         """What the hops [n, n_in] of a span of the stream under way are compared by."""
         return self._phrases.hear(embeddings)
 
-    def _matches(
-        self, row: Sequence[float], asked: Sequence[str], *, named: bool
-    ) -> list[tuple[float, str]]:
-        """The best one or two of the phrases for a stretch, the best first, with their shares.
-
-        Args:
-            row: scores of the phrases.
-            asked: all that are asked about.
-            named: whether choices say what it may have been: then even the best of bad ones tells.
-        """
-        shares = [
-            (self._phrases.share(score), phrase) for score, phrase in zip(row, asked, strict=True)
-        ]
-        best = sorted(shares, key=lambda each: -each[0])[:2]
-        least = max((share for share, _ in best), default=0.0) - CLOSE
-        return [
-            (share, phrase)
-            for rank, (share, phrase) in enumerate(best)
-            if share >= least and (share >= HARDLY or (named and not rank))
-        ]
-
     def _settle(self) -> None:
         """Take in the spans that were told."""
         stretches = [s for span in sorted(self._told) if (s := self._hear(*span)) is not None]
@@ -185,6 +166,24 @@ class Stretches:
             return None
         heard = self.hear(np.stack(hops), start_s, end_s)
         return Stretch(start_s, end_s, heard, self._recording, self._stream)
+
+
+def _matches(
+    shares: Sequence[float], asked: Sequence[str], *, named: bool
+) -> list[tuple[float, str]]:
+    """The best one or two of the phrases for a stretch, the best first, with their shares.
+
+    Args:
+        shares: how well each phrase fits it.
+        asked: the phrases.
+        named: whether choices say what it may have been: then even the best of bad ones tells.
+    """
+    best = sorted(zip(shares, asked, strict=True), key=lambda each: -each[0])[:2]
+    return [
+        (share, phrase)
+        for rank, (share, phrase) in enumerate(best)
+        if share >= best[0][0] - CLOSE and (share >= HARDLY or (named and not rank))
+    ]
 
 
 def _doubt(share: float) -> str:

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_alm.cli.find import _share
-from edge_alm.finder import WITHIN_S, Found, pick_chains
+from edge_alm.finder import Found, pick_chains
+from edge_alm.hearing.watch import WITHIN_S
 
 DOG, RAIN, BELL = [0.9, 0.1], [0.2, 0.8], [0.1, 0.0]
 

@@ -50,4 +50,4 @@ def test_scores_are_tower_and_table_by_a_plain_loop(phrases: Phrases) -> None:
     ("score", "share"), [(-1e9, 0.0), (-18.0, 0.0), (-9.0, 0.5), (0.0, 1.0), (5.0, 1.0)]
 )
 def test_a_score_has_a_place_on_a_scale(phrases: Phrases, score: float, share: float) -> None:
-    assert phrases.share(score) == pytest.approx(share)
+    assert phrases.shares(np.array([score], np.float32)) == pytest.approx([share])
