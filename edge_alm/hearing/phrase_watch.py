@@ -37,6 +37,28 @@ APART_SAMPLES = 3 * HOP_SAMPLES
 """After so long without a hop that had a sound in it, what fits is another sound."""
 
 
+class RecentHops:
+    """The last hops that had a sound in them, as far as they follow each other."""
+
+    def __init__(self) -> None:
+        self._hops: list[Hop] = []
+
+    @property
+    def end(self) -> int | None:
+        """Sample index at which the last one ended; None where there was none."""
+        return self._hops[-1].end if self._hops else None
+
+    def put(self, hop: Hop) -> bool:
+        """Whether it lies so far from the one before that what it has is another sound."""
+        pause = 0 if self.end is None else hop.start - self.end
+        self._hops = [*(() if pause else self._hops), hop][-POOLED_HOPS:]
+        return pause >= APART_SAMPLES
+
+    def embeddings(self) -> Floats:
+        """Theirs [n, n_in], n from 1 to :data:`POOLED_HOPS`."""
+        return np.stack([hop.embedding for hop in self._hops])
+
+
 class PhraseWatcher:
     """State of one stream.
 
@@ -70,8 +92,7 @@ class PhraseWatcher:
 
     def reset(self) -> None:
         """See :class:`~edge_alm.hearing.watch.Watcher`."""
-        self._hops: list[Hop] = []
-        """The last ones that had a sound in them, without a pause."""
+        self._hops = RecentHops()
         self._since: list[float | None] = [None] * len(self._texts)
         """When what each text fits began, seconds; None where it does not."""
         self._told = [False] * len(self._texts)
@@ -115,11 +136,8 @@ class PhraseWatcher:
 
     def _fit(self, hop: Hop) -> Floats:
         """How well each part fits; what does not any more can be heard again."""
-        last = self._hops[-1] if self._hops else None
-        apart = last is not None and hop.start - last.end >= APART_SAMPLES
-        follows = last is not None and hop.start == last.end
-        self._hops = [*(self._hops if follows else ()), hop][-POOLED_HOPS:]
-        shares = self._judge(np.stack([each.embedding for each in self._hops]))
+        apart = self._hops.put(hop)
+        shares = self._judge(self._hops.embeddings())
         for part, share in enumerate(shares.tolist()):
             if apart or share < self._kept_share:
                 self._since[part], self._told[part] = None, False

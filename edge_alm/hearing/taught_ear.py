@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from edge_alm.hearing.encoder import Hop
 from edge_alm.hearing.phrase_watch import (
-    APART_SAMPLES,
     HEARD_SHARE,
     KEPT_SHARE,
-    POOLED_HOPS,
     Judge,
+    RecentHops,
     onset,
 )
 from edge_alm.types import Sound, to_seconds
@@ -32,22 +29,20 @@ class TaughtEar:
 
     def reset(self) -> None:
         """Forget everything."""
-        self._hops: list[Hop] = []
+        self._hops = RecentHops()
         self._active: dict[str, Sound] = {}
 
     def push(self, hop: Hop | None) -> list[Sound]:
         """Starts and ends that a hop decides; None: nothing was heard in it."""
-        last = self._hops[-1] if self._hops else None
+        last_end = self._hops.end
         if hop is None:
-            return self.finish(last.end) if last is not None else []
+            ends = self._end_all(last_end)
+            self.reset()
+            return ends
         if hop.is_noise:
             return []
-        ends: list[Sound] = []
-        if last is not None and hop.start - last.end >= APART_SAMPLES:
-            ends = self.finish(last.end)
-        follows = last is not None and hop.start == last.end
-        self._hops = [*(self._hops if follows else ()), hop][-POOLED_HOPS:]
-        shares = self._judge(np.stack([each.embedding for each in self._hops]))
+        ends = self._end_all(last_end) if self._hops.put(hop) else []
+        shares = self._judge(self._hops.embeddings())
         starts: list[Sound] = []
         for name, share in zip(self._names, shares.tolist(), strict=True):
             sound = self._active.get(name)
@@ -63,13 +58,17 @@ class TaughtEar:
 
     def finish(self, at: int) -> list[Sound]:
         """Ends of all that goes on, at sample index ``at``."""
-        ends = [self._end(name, at) for name in sorted(self._active)]
+        ends = self._end_all(at)
         self.reset()
         return ends
 
     def ongoing(self) -> tuple[Sound, ...]:
         """The sounds that have started and not ended."""
         return tuple(self._active.values())
+
+    def _end_all(self, at: int | None) -> list[Sound]:
+        """Nothing has started before the first hop, and so before there is an ``at``."""
+        return [] if at is None else [self._end(name, at) for name in sorted(self._active)]
 
     def _end(self, name: str, at: int) -> Sound:
         sound = self._active.pop(name)
