@@ -41,6 +41,7 @@ def test_what_is_counted_is_what_torch_multiplies(
     assert count(path) == (weights, products)
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), classes=st.integers(2, 5))
 def test_a_probe_tells_what_lies_apart_and_nothing_else(seed: int, classes: int) -> None:
     rng = np.random.default_rng(seed)
