@@ -152,7 +152,7 @@ class Bench:
             "began": began,
             **self._plain,
             **self._medians(),
-            "bundle": _describe(bundle, self._options),
+            "bundle": describe_bundle(bundle, self._options),
             "machine": machine.to_dict(board),
             "start": machine.to_dict(before),
             "end": machine.to_dict(after),
@@ -322,7 +322,8 @@ def _files(bundle: Bundle) -> list[Path]:
     return [path for path in parts if path is not None]
 
 
-def _describe(bundle: Bundle, options: Mapping[str, Any]) -> dict[str, Any]:
+def describe_bundle(bundle: Bundle, options: Mapping[str, Any]) -> dict[str, Any]:
+    """A bundle as a report names it, loaded with these options."""
     server, model = options.get("llm", True), bundle.language_model
     return {
         "name": bundle.name,

@@ -42,20 +42,31 @@ details{margin:.6rem 0}summary{cursor:pointer;color:var(--dim)}
 
 def to_html(report: Report) -> str:
     """The page, as XML that is HTML too."""
+    return make_page(
+        report, "edge-alm bench", [*_latency(report), *_stages(report), *_length(report)]
+    )
+
+
+def make_page(report: Report, name: str, plots: Iterable[str]) -> str:
+    """A page of a report: notes, machine, plots, what went on meanwhile, and every figure.
+
+    Args:
+        report: what was measured.
+        name: of what measured it.
+        plots: as :func:`make_section` makes them.
+    """
     values = report.values
     colours = ";".join(f"--c{i}:{colour}" for i, colour in enumerate(LIGHT))
     fills = "".join(
         f".c{i}{{fill:var(--c{i})}}.s{i}{{stroke:var(--c{i})}}" for i in range(len(LIGHT))
     )
-    title = f"edge-alm bench: {report.title}"
+    title = f"{name}: {report.title}"
     body = [
         f"<h1>{escape(report.title)}</h1>",
-        f'<p class="dim">edge-alm bench {escape(values["version"])}, {escape(values["began"])}</p>',
+        f'<p class="dim">{escape(name)} {escape(values["version"])}, {escape(values["began"])}</p>',
         *(f"<p>{escape(note)}</p>" for note in values["notes"]),
-        *_section("The machine", "", _table([("", ""), *describe(values)[1:]])),
-        *_latency(report),
-        *_stages(report),
-        *_length(report),
+        *make_section("The machine", "", _table([("", ""), *describe(values)[1:]])),
+        *plots,
         *_over_time(values),
         *_figures(report),
     ]
@@ -66,6 +77,14 @@ def to_html(report: Report) -> str:
         f"<title>{escape(title)}</title><style>:root{{{colours}}}{STYLE}{fills}</style></head>\n"
         f"<body>{chr(10).join(body)}</body></html>\n"
     )
+
+
+def make_section(title: str, text: str, content: str) -> Iterable[str]:
+    """A heading, what is to be said to it, and what stands below."""
+    yield f"<h2>{escape(title)}</h2>"
+    if text:
+        yield f'<p class="dim">{escape(text)}</p>'
+    yield content
 
 
 def _latency(report: Report) -> Iterable[str]:
@@ -79,21 +98,23 @@ def _latency(report: Report) -> Iterable[str]:
         rows = {f"after {f.rest}": f.samples for f in answers}
         rows |= {f"{f.rest}": f.samples for f in firsts}
         rows = {name.replace("/", ": "): samples for name, samples in rows.items()}
-        yield from _section("From a question to its answer", text, distributions(rows, "ms"))
+        yield from make_section("From a question to its answer", text, distributions(rows, "ms"))
     if starts:
         rows = {f.rest: f.samples for f in starts}
         text = (
             "Until the models are loaded and the language model has read its prompt. From disk: "
             "the models' files were dropped from memory first, the libraries were not."
         )
-        yield from _section("From nothing to ready", text, distributions(rows, "s"))
+        yield from make_section("From nothing to ready", text, distributions(rows, "s"))
     if delays:
         text = (
             "How much audio of a made sound has been heard when the first event tells of it. What "
             "the machine takes to compute it comes on top."
         )
         rows = {f.rest: f.samples for f in delays}
-        yield from _section("From a sound to its event", text, distributions(rows, "s of audio"))
+        yield from make_section(
+            "From a sound to its event", text, distributions(rows, "s of audio")
+        )
 
 
 def _stages(report: Report) -> Iterable[str]:
@@ -107,14 +128,16 @@ def _stages(report: Report) -> Iterable[str]:
         "transcriber and the language model compute in threads of their own is among the rest."
     )
     if rows:
-        yield from _section("What listening costs, by stage", text, stacked(rows, "% of a core"))
+        yield from make_section(
+            "What listening costs, by stage", text, stacked(rows, "% of a core")
+        )
     hearing = {
         kind: {s: v for s, v in stages.items() if s not in ("language model", REST)}
         for kind, stages in rows.items()
     }
     if any(sum(stages.values()) for stages in hearing.values()):
         text = "The same without the language model and the libraries' own threads."
-        yield from _section("Of that, hearing", text, stacked(hearing, "% of a core"))
+        yield from make_section("Of that, hearing", text, stacked(hearing, "% of a core"))
 
 
 def _length(report: Report) -> Iterable[str]:
@@ -134,7 +157,7 @@ def _length(report: Report) -> Iterable[str]:
         names = [(float(seconds), duration_to_text(seconds)) for seconds in sorted(lengths_s)]
         text = "Medians; the strokes reach over the middle half of the samples."
         plot = lines(found, "audio heard before the question", "ms", x_ticks=names)
-        yield from _section("What an answer costs, by how much was heard", text, plot)
+        yield from make_section("What an answer costs, by how much was heard", text, plot)
 
 
 def _over_time(values: Mapping[str, Any]) -> Iterable[str]:
@@ -144,7 +167,7 @@ def _over_time(values: Mapping[str, Any]) -> Iterable[str]:
         meter = values["meter"]
         text = f"{meter['name']}: {meter['scope']}. Strips: what went on."
         plot = lines([Line("power", trace["watts"])], "s", "W", marks=marks)
-        yield from _section("Power over time", text, plot)
+        yield from make_section("Power over time", text, plot)
     points = trace["points"]
     for key, title, unit, text in (
         ("cores", "CPU over time", "cores", "Of this process, not of the fresh ones it started."),
@@ -156,7 +179,7 @@ def _over_time(values: Mapping[str, Any]) -> Iterable[str]:
             if key == "cores" and not trace["watts"]:
                 text = f"No power sensor was read. {text}"
             plot = lines([Line(title, told)], "s", unit, marks=marks)
-            yield from _section(title, text, plot)
+            yield from make_section(title, text, plot)
 
 
 def _figures(report: Report) -> Iterable[str]:
@@ -167,7 +190,7 @@ def _figures(report: Report) -> Iterable[str]:
             if figure.group == group:
                 rows.append(_row(figure))
                 samples.append((figure.name, figure.unit, " ".join(map(repr, figure.samples))))
-    yield from _section("All figures", "", _table(rows, numbers=range(1, 7)))
+    yield from make_section("All figures", "", _table(rows, numbers=range(1, 7)))
     table = _table([("", "unit", "samples, as they came"), *samples])
     yield f"<details><summary>every sample</summary>{table}</details>"
 
@@ -177,13 +200,6 @@ def _row(figure: Figure) -> Sequence[str]:
     numbers = (found.median, found.q1, found.q3, found.p95, found.p99)
     told = ["-" if value is None else number_to_text(value) for value in numbers]
     return (figure.name, *told, str(len(figure.samples)), figure.unit)
-
-
-def _section(title: str, text: str, content: str) -> Iterable[str]:
-    yield f"<h2>{escape(title)}</h2>"
-    if text:
-        yield f'<p class="dim">{escape(text)}</p>'
-    yield content
 
 
 def _table(rows: Sequence[Sequence[str]], numbers: Iterable[int] = ()) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from edge_alm.errors import UsageError
 
 KIND, FORMAT = "edge-alm bench", 1
 MAX_BYTES = 64 << 20
-MORE_IS_BETTER = frozenset({"tokens/s", "x real time"})
+MORE_IS_BETTER = frozenset({"tokens/s", "x real time", "GB/s"})
 """Units; of all others less is better."""
 
 REST = "further threads, rest"
@@ -157,6 +158,31 @@ def read_report(path: Path) -> Report:
     figures = tuple(_figure(path, entry) for entry in values["figures"])
     rest = {k: v for k, v in values.items() if k not in ("report", "format", "figures")}
     return Report(rest, figures)
+
+
+def check_writable(path: Path) -> None:
+    """Tell a mistake before minutes have passed.
+
+    Raises:
+        UsageError: no file can be written there.
+    """
+    folder = path.parent
+    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+        got = "a folder" if path.is_dir() else "a folder that is not there or not yours"
+        raise UsageError(str(path), expected="a file that can be written", got=got)
+
+
+def write_file(path: Path, text: str) -> None:
+    """Write a whole file.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        got = error.strerror or str(error)
+        raise UsageError(str(path), expected="a file that can be written", got=got) from error
 
 
 def _figure(path: Path, entry: Any) -> Figure:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -64,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
         UsageError: options that exclude each other, a file that cannot be written or is no report.
         EdgeAlmError: the models cannot be loaded, the recording not read.
     """
+    from edge_alm.bench.report import check_writable, write_file
     from edge_alm.bench.table import to_text
 
     if args.compare:
@@ -72,15 +72,15 @@ def run(args: argparse.Namespace) -> int:
         other = "--long" if args.long else "--llm"
         raise UsageError(other, expected="a language model", got="--no-llm", hint="drop one")
     for path in filter(None, (args.out, args.html)):
-        _check_writable(path)
+        check_writable(path)
     report = _measure(args)
     text = json.dumps(report.to_dict())
     if args.out:
-        _write(args.out, text + "\n")
+        write_file(args.out, text + "\n")
     if args.html:
         from edge_alm.bench.page import to_html
 
-        _write(args.html, to_html(report))
+        write_file(args.html, to_html(report))
     print_line(text if args.json else to_text(report))
     return 0
 
@@ -130,18 +130,3 @@ def _tell(text: str) -> None:
     """For whoever waits at a terminal."""
     if sys.stderr.isatty():
         print_notice(text)
-
-
-def _check_writable(path: Path) -> None:
-    folder = path.parent
-    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
-        got = "a folder" if path.is_dir() else "a folder that is not there or not yours"
-        raise UsageError(str(path), expected="a file that can be written", got=got)
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        got = error.strerror or str(error)
-        raise UsageError(str(path), expected="a file that can be written", got=got) from error
