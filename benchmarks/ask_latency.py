@@ -5,16 +5,18 @@
 Real recordings, one after the other, are heard by the runtime as the bundle has it: timed text, and
 soft tokens where it has a projector, and before each question what its words are most like.
 *Streamed* is the product's own path: the scene lies in the context when the question comes, and the
-answer forks it. *Prefill* puts the same into an empty context at question time. Both with one
-model, in one run, question by question in turn.
+answer forks it. *Prefill* puts the same into an empty context at question time, text and soft
+tokens in one go. Both with one model, in one run, question by question in turn.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +33,7 @@ from edge_alm.types import SAMPLE_RATE_HZ, Frame, Samples
 from export.lessons import thinned
 from export.recordings import Listener
 from export.replay import replay
+from export.trees import Item as Heard
 
 ROOT = Path(__file__).parent.parent
 AUDIO_FOLDERS = (ROOT.parent / "shared" / "data" / "esc10", ROOT / "tests" / "data")
@@ -59,25 +62,37 @@ def read_audio(folder: Path, seconds: int) -> Samples:
     return np.concatenate(parts)[:wanted]
 
 
-def make_items(
-    bundle: Bundle, llama: LlamaContext, audio: Samples
-) -> tuple[list[Item], Stretches | None]:
-    """What a recording's scene holds, in order of time; what its questions are compared with."""
+def hear(bundle: Bundle, audio: Samples) -> Sequence[Heard]:
+    """What the runtime makes of a recording."""
     listener = Listener(bundle)
-    project = Projector(bundle.projector) if bundle.projector else None
+    try:
+        return listener.hear(audio)
+    finally:
+        listener.close()
+
+
+def make_items(
+    bundle: Bundle, llama: LlamaContext, heard: Sequence[Heard], *, soft: bool = True
+) -> list[Item]:
+    """What a scene holds, in order of time; without ``soft`` its timed text alone."""
+    project = Projector(bundle.projector) if bundle.projector and soft else None
     items: list[Item] = []
     # Without a projector there are no soft tokens, nor marks before them.
-    heard = listener.hear(audio)
     for item in thinned(heard, text=False, soft=project is None):
         if isinstance(item, str):
             items.append(llama.tokenize(item))
         elif project:
             items += [token[None] for token in project(item.astype(np.float32))]
-    listener.close()
-    stretches = Stretches(Phrases(bundle.phrases)) if bundle.phrases else None
-    if stretches:
-        replay(heard, stretches)
-    return items, stretches
+    return items
+
+
+def make_stretches(bundle: Bundle, heard: Sequence[Heard]) -> Stretches | None:
+    """What the questions about a scene are compared with."""
+    if bundle.phrases is None:
+        return None
+    stretches = Stretches(Phrases(bundle.phrases))
+    replay(heard, stretches)
+    return stretches
 
 
 def ask_held(scene: SceneMemory, tokens: list[int]) -> int:
@@ -98,29 +113,42 @@ def last_items(items: list[Item], tokens: int) -> list[Item]:
     return items[first:]
 
 
-def ask_cold(llama: LlamaContext, items: list[Item]) -> int:
+def ask_cold(llama: LlamaContext, items: Sequence[Item]) -> int:
     """The first token of the answer, from an empty context; the last item is the question."""
     llama.clear()
     position = 0
     logits = None
-    while items:
-        size = 1
-        while size < len(items) and type(items[size]) is type(items[0]):
-            size += 1
-        run, items = items[:size], items[size:]
-        joined = np.concatenate([np.asarray(item) for item in run])
-        for i in range(0, len(joined), llama.n_batch):
-            part = joined[i : i + llama.n_batch]
+    runs = join(llama, items)
+    for run in runs:
+        for i in range(0, len(run), llama.n_batch):
+            part = run[i : i + llama.n_batch]
             n = len(part)
             places = range(position, position + n)
-            if part.ndim == 2:
-                llama.decode_embeddings(part, places, SCENE)
+            if isinstance(part, list):
+                wanted = [False] * (n - 1) + [run is runs[-1] and i + n == len(run)]
+                logits = llama.decode(part, places, [SCENE] * n, wanted)
             else:
-                wanted = [False] * (n - 1) + [not items and i + n == len(joined)]
-                logits = llama.decode(part.tolist(), places, [SCENE] * n, wanted)
+                llama.decode_embeddings(part, places, SCENE)
             position += n
     assert logits is not None
     return int(logits[0].argmax())
+
+
+def join(llama: LlamaContext, items: Sequence[Item]) -> list[Item]:
+    """The items in as few runs as can be; the last one, the question, stays text.
+
+    As where a scene is held, text and soft tokens run together if text's embeddings are known: a
+    few of either kind at a time take longer.
+    """
+    *scene, question = items
+    if llama.embeddings.is_known and not all(isinstance(item, list) for item in scene):
+        scene = [llama.embeddings[item] if isinstance(item, list) else item for item in scene]
+    runs: list[Item] = []
+    for _, group in itertools.groupby((*scene, question), type):
+        alike = list(group)
+        tokens = [token for item in alike if isinstance(item, list) for token in item]
+        runs.append(tokens or np.concatenate(alike))
+    return runs
 
 
 def main() -> None:
@@ -154,7 +182,8 @@ def main() -> None:
         for seconds in SECONDS:
             scene = SceneMemory(llama, prompt)
             pinned = scene.tokenize(prompt, begin=True)
-            items, stretches = make_items(bundle, llama, audio[: seconds * SAMPLE_RATE_HZ])
+            heard = hear(bundle, audio[: seconds * SAMPLE_RATE_HZ])
+            items, stretches = make_items(bundle, llama, heard), make_stretches(bundle, heard)
             for item in items:
                 scene.append(item)
             scene.flush()
