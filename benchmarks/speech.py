@@ -24,6 +24,7 @@ from __future__ import annotations
 import argparse
 import csv
 import hashlib
+import itertools
 import json
 import threading
 import time
@@ -90,7 +91,9 @@ def to_words(text: str) -> list[str]:
     ]
 
 
-def find_prompts(corpus: Path, count: int) -> list[Prompt]:
+def find_prompts(
+    corpus: Path, count: int, shortest_s: float = SHORTEST_S, longest_s: float = LONGEST_S
+) -> list[Prompt]:
     """``count`` prompts in an order that says nothing; the same on every machine."""
     if corpus.is_dir():
         clips = read_corpus(corpus, Path())
@@ -99,12 +102,12 @@ def find_prompts(corpus: Path, count: int) -> list[Prompt]:
         with (DATA / "LICENCES.csv").open(encoding="utf-8", newline="") as file:
             rows = [row for row in csv.DictReader(file) if row["file"].startswith("speech_")]
         said = {spoken_words(row["what"]): DATA / row["file"] for row in rows}
-    found = [
+    found = (
         Prompt(read(path), to_words(text))
         for text, path in sorted(said.items(), key=lambda item: _draw(item[0]))
-        if text and SHORTEST_S <= soundfile.info(str(path)).duration <= LONGEST_S
-    ]
-    return found[:count]
+        if text and shortest_s <= soundfile.info(str(path)).duration <= longest_s
+    )
+    return list(itertools.islice(found, count))
 
 
 def compare_readers(
