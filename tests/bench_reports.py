@@ -1,12 +1,14 @@
-"""Reports for tests, as ``edge-alm bench`` writes them."""
+"""Reports for tests, as ``edge-alm bench`` writes them, and what their plots are held to."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 from edge_alm.bench.machine import read_machine, read_state, to_dict
+from edge_alm.bench.plots import LETTER
 from edge_alm.bench.report import Figure, Report, read_report
 
 ROOT = Path(__file__).resolve().parent / "data" / "machines"
@@ -79,3 +81,29 @@ def through_json(report: Report, path: Path) -> Report:
     """Written and read back."""
     path.write_text(json.dumps(report.to_dict()), encoding="utf-8")
     return read_report(path)
+
+
+def check_svg(text: str) -> ET.Element:
+    """Well formed, with numbers for coordinates, and all texts within it and apart."""
+    svg = ET.fromstring(text)
+    assert "nan" not in text
+    assert "inf" not in text
+    _, _, width, height = map(float, svg.attrib["viewBox"].split())
+    places = []
+    for element in svg.iter("text"):
+        x, y = float(element.attrib["x"]), float(element.attrib["y"])
+        long = len("".join(element.itertext())) * LETTER
+        left = x - {"start": 0.0, "middle": 0.5, "end": 1.0}[element.attrib["text-anchor"]] * long
+        assert left >= -LETTER
+        assert left + long <= width + LETTER
+        assert 0.0 < y <= height
+        places.append((left, left + long, y))
+    for i, (left, right, y) in enumerate(places):
+        for other_left, other_right, other_y in places[i + 1 :]:
+            if abs(y - other_y) < 10.0:
+                assert right <= other_left + LETTER or other_right <= left + LETTER
+    for element in svg.iter("rect"):
+        left, wide = float(element.attrib["x"]), float(element.attrib["width"])
+        assert left >= 0.0
+        assert left + wide <= width + 0.2
+    return svg

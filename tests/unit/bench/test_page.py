@@ -7,12 +7,12 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
-from bench_reports import make_report, through_json
+from bench_reports import check_svg, make_report, through_json
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_alm.bench.page import to_html
-from edge_alm.bench.plots import LETTER, WIDTH, Line, distributions, lines, stacked, ticks
+from edge_alm.bench.plots import WIDTH, Line, distributions, lines, stacked, ticks
 from edge_alm.bench.report import Report
 
 names = st.text("abc /&<", min_size=1, max_size=24)
@@ -21,32 +21,6 @@ values = st.just(0.0) | st.floats(1e-6, 1e6)
 
 def parse(page: str) -> ET.Element:
     return ET.fromstring(page)
-
-
-def check_svg(text: str) -> ET.Element:
-    """Well formed, with numbers for coordinates, and all texts within it and apart."""
-    svg = parse(text)
-    assert "nan" not in text
-    assert "inf" not in text
-    _, _, width, height = map(float, svg.attrib["viewBox"].split())
-    places = []
-    for element in svg.iter("text"):
-        x, y = float(element.attrib["x"]), float(element.attrib["y"])
-        long = len("".join(element.itertext())) * LETTER
-        left = x - {"start": 0.0, "middle": 0.5, "end": 1.0}[element.attrib["text-anchor"]] * long
-        assert left >= -LETTER
-        assert left + long <= width + LETTER
-        assert 0.0 < y <= height
-        places.append((left, left + long, y))
-    for i, (left, right, y) in enumerate(places):
-        for other_left, other_right, other_y in places[i + 1 :]:
-            if abs(y - other_y) < 10.0:
-                assert right <= other_left + LETTER or other_right <= left + LETTER
-    for element in svg.iter("rect"):
-        left, wide = float(element.attrib["x"]), float(element.attrib["width"])
-        assert left >= 0.0
-        assert left + wide <= width + 0.2
-    return svg
 
 
 def everything(report: Report) -> list[str]:

@@ -1,0 +1,1 @@
+"""The runtime beside what people would use instead, on one machine in one run."""

@@ -1,0 +1,79 @@
+"""All peers, once: a small run with the models."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+from conftest import ROOT, Require
+from sherpa_builders import write_tones
+
+from benchmarks.peers.__main__ import main
+from benchmarks.peers.speech import open_speech
+from benchmarks.peers.table import TITLES
+from edge_alm.bench.compare import compare
+from edge_alm.bench.report import read_report
+from edge_alm.models.bundle import load_bundle
+
+pytestmark = pytest.mark.usefixtures("models")
+SMALL = ("--rounds", "1", "--lengths", "3", "6", "--prompts", "2", "--tokens", "2")
+
+
+def test_all_comparisons(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)  # no corpus: the recordings of the tests are read
+    monkeypatch.setattr("benchmarks.peers.cascade.LENGTH_S", 2.0)
+    out, html = tmp_path / "a.json", tmp_path / "a.html"
+    audio = str(ROOT / "tests" / "data")
+    main([*SMALL, "--audio", audio, "--out", str(out), "--html", str(html), "--json"])
+    report = read_report(out)
+    assert json.loads(capsys.readouterr().out) == json.loads(out.read_text())
+    assert {figure.group for figure in report.figures} == set(TITLES)
+    for figure in report.figures:
+        assert min(figure.samples) >= 0.0
+    for name in ("3 s/the runtime", "6 s/llama.cpp, the same scene"):
+        assert report.find(f"answers/{name}") is not None
+    for part in ("first token", "last token", "CPU after the question"):
+        assert report.find(f"cascade/{part}/the runtime") is not None
+        assert report.find(f"cascade/{part}/naive, the runtime's own reading") is not None
+    notes = "\n".join(report.values["notes"])
+    assert "LiteRT left out" in notes
+    assert "sherpa-onnx left out" in notes
+    wrong = report.find("speech/words wrong/the runtime")
+    assert wrong is not None
+    assert wrong.samples[0] < 50.0
+    assert not compare(report, report).differs
+    ET.fromstring(html.read_text())
+
+
+def test_sherpa_reads_too(tmp_path: Path, require: Require) -> None:
+    require("onnx", "the extra export")
+    require("sherpa_onnx", "the extra sherpa")
+    folders = [write_tones(tmp_path / "tones", streaming=False), tmp_path / "missing"]
+    section = open_speech(load_bundle(), tmp_path / "none", 1, folders)
+    names = [name for name, _ in section.peers]
+    assert "sherpa-onnx, tones" in names
+    assert "sherpa-onnx, missing" not in names
+    assert any(note.startswith("sherpa-onnx, missing left out: ") for note in section.notes)
+
+
+def test_without_a_package_its_peer_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "faster_whisper", None)
+    section = open_speech(load_bundle(), tmp_path / "none", 1, [])
+    assert [name for name, _ in section.peers] == ["the runtime"]
+    (told,) = [note for note in section.notes if note.startswith("faster-whisper left out: ")]
+    assert "edge-alm[faster-whisper]" in told
+    assert "\n" not in told
+
+
+def test_a_mistake_is_told_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["--out", str(tmp_path / "none" / "a.json")])
+    assert stop.value.code == 2
+    assert "expected a file that can be written" in capsys.readouterr().err
