@@ -21,7 +21,8 @@ class PlainLlama(LlamaContext):
     """
 
     def __init__(self, model: Path, *, n_ctx: int, adapter: Path | None = None) -> None:
-        super().__init__(model, n_ctx=n_ctx, n_batch=BATCH_TOKENS, n_seq_max=1, adapter=adapter)
+        n_batch = min(BATCH_TOKENS, n_ctx)  # llama.cpp aborts the process on more
+        super().__init__(model, n_ctx=n_ctx, n_batch=n_batch, n_seq_max=1, adapter=adapter)
 
     def _context_params(self, n_ctx: int) -> Any:
         params = self._llama.llama_context_default_params()

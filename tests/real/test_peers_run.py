@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -11,12 +12,16 @@ import pytest
 from conftest import ROOT, Require
 from sherpa_builders import write_tones
 
+from benchmarks.ask_latency import ask_cold, read_audio
 from benchmarks.peers.__main__ import main
+from benchmarks.peers.answers import hold
+from benchmarks.peers.plain_llama import PlainLlama
 from benchmarks.peers.speech import open_speech
 from benchmarks.peers.table import TITLES
 from edge_alm.bench.compare import compare
 from edge_alm.bench.report import read_report
 from edge_alm.models.bundle import load_bundle
+from edge_alm.reasoning.llama import LlamaContext
 
 pytestmark = pytest.mark.usefixtures("models")
 SMALL = ("--rounds", "1", "--lengths", "3", "6", "--prompts", "2", "--tokens", "2")
@@ -48,6 +53,23 @@ def test_all_comparisons(
     assert wrong.samples[0] < 50.0
     assert not compare(report, report).differs
     ET.fromstring(html.read_text())
+
+
+def test_a_scene_that_outgrew_the_context_is_prefilled_as_it_is_held(require: Require) -> None:
+    require("llama_cpp", "the extra llm")
+    bundle = replace(load_bundle(), context_tokens=300)
+    assert bundle.language_model is not None
+    model, adapter = bundle.language_model, bundle.adapter
+    audio = read_audio(ROOT / "tests" / "data", 30)
+    with LlamaContext(model, n_ctx=300, adapter=adapter) as llama:
+        scene = hold(bundle, llama, audio)
+        pinned, *held = scene.same
+        assert sum(map(len, held)) == scene.memory.end - len(pinned)
+        assert sum(map(len, scene.text)) <= llama.n_ctx - scene.memory.reserved_tokens
+        question = scene.question(0, compared=True)
+        with PlainLlama(model, n_ctx=300, adapter=adapter) as cold:
+            ask_cold(cold, [*scene.same, question])
+            ask_cold(cold, [*scene.text, question])
 
 
 def test_sherpa_reads_too(tmp_path: Path, require: Require) -> None:
