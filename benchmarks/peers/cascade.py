@@ -14,6 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -144,9 +145,9 @@ class Stream(TimedAudio):
 
     def packets(self) -> Iterator[Packet]:
         for packet in super().packets():
-            if isinstance(packet, Frame) and packet.start >= self._until:
+            yield packet  # whoever asks for the next has heard it
+            if isinstance(packet, Frame) and packet.end >= self._until:
                 self.heard.set()
-            yield packet
 
 
 def listen_and_ask(ears: Ears, stream: Samples, seconds: float, question: str) -> Cost:
@@ -155,18 +156,25 @@ def listen_and_ask(ears: Ears, stream: Samples, seconds: float, question: str) -
     ears.flush()
     listen_s = time.process_time()
     source = Stream(stream, int(seconds * SAMPLE_RATE_HZ))
-    listener = threading.Thread(target=lambda: deque(ears.listen(source), 0))
-    listener.start()
-    try:
-        source.heard.wait()
-        ask_s = time.process_time()
-        late_ms = 1e3 * (time.monotonic() - source.began_s - seconds)
-        pieces: list[str] = []
-        answer = ears.ask(question, on_text=pieces.append)
-        end_s = time.process_time()
-    finally:
-        source.close()
-        listener.join()
+
+    def listen() -> None:
+        try:
+            deque(ears.listen(source), 0)
+        finally:
+            source.heard.set()  # whoever waits for it must not wait for ever
+
+    with ThreadPoolExecutor(1) as pool:
+        listening = pool.submit(listen)
+        try:
+            source.heard.wait()
+            ask_s = time.process_time()
+            late_ms = 1e3 * (time.monotonic() - source.began_s - seconds)
+            pieces: list[str] = []
+            answer = ears.ask(question, on_text=pieces.append)
+            end_s = time.process_time()
+        finally:
+            source.close()
+        listening.result()
     written = len(pieces) - 1  # the last one is what was left of half a character
     first_ms, last_ms = late_ms + answer.ttft_ms, late_ms + answer.total_ms
     return Cost(answer.text, written, first_ms, last_ms, end_s - ask_s, end_s - listen_s)
@@ -188,11 +196,11 @@ def open_cascade(bundle: Bundle, stack: ExitStack) -> Section:
 
     def work(name: str, ask: Callable[[str], Cost]) -> tuple[str, Work]:
         def do(number: int) -> list[Taken]:
-            question = QUESTIONS[number % len(QUESTIONS)]
-            cost = ask(question)
             if number == WARM_UP:
-                notes.append(f'cascade, "{question}" {name}: "{one_line(cost.text)}"')
-            return cost.taken()
+                told = [f'{question} "{one_line(ask(question).text)}"' for question in QUESTIONS]
+                notes.append(f"cascade, {name}: {' '.join(told)}")
+                return []
+            return ask(QUESTIONS[number % len(QUESTIONS)]).taken()
 
         return name, do
 

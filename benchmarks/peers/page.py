@@ -13,7 +13,7 @@ from edge_alm.bench.table import duration_to_text
 TEXTS: Mapping[str, str] = {
     "answers": "The runtime holds the scene in the language model's context while it listens; "
     "llama.cpp, with the same weights, reads it when the question comes.",
-    "speech": "The same utterances by every engine, one thread each.",
+    "speech": "The same utterances by every engine, one thread for each network.",
     "sounds": "The same network in several forms and engines, one thread each.",
     "memory": "Read and written by copying a block that fits into no cache.",
     "decode": "Tokens one at a time, with the same file and number of threads.",

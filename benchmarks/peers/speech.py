@@ -42,7 +42,7 @@ class Reader:
 
 
 def open_speech(bundle: Bundle, corpus: Path, count: int, sherpa: Sequence[Path]) -> Section:
-    """Every engine that is there, one thread each.
+    """Every engine that is there, one thread for its network.
 
     Args:
         bundle: whose transcriber faster-whisper reads with, too.

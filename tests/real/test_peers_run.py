@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+import numpy as np
 import pytest
 from conftest import ROOT, Require
 from sherpa_builders import write_tones
@@ -15,13 +16,17 @@ from sherpa_builders import write_tones
 from benchmarks.ask_latency import ask_cold, read_audio
 from benchmarks.peers.__main__ import main
 from benchmarks.peers.answers import hold
+from benchmarks.peers.cascade import listen_and_ask
 from benchmarks.peers.plain_llama import PlainLlama
 from benchmarks.peers.speech import open_speech
 from benchmarks.peers.table import TITLES
+from edge_alm import runtime
 from edge_alm.bench.compare import compare
 from edge_alm.bench.report import read_report
+from edge_alm.errors import SourceError
 from edge_alm.models.bundle import load_bundle
 from edge_alm.reasoning.llama import LlamaContext
+from edge_alm.types import SAMPLE_RATE_HZ
 
 pytestmark = pytest.mark.usefixtures("models")
 SMALL = ("--rounds", "1", "--lengths", "3", "6", "--prompts", "2", "--tokens", "2")
@@ -92,6 +97,20 @@ def test_without_a_package_its_peer_is_left_out(
     (told,) = [note for note in section.notes if note.startswith("faster-whisper left out: ")]
     assert "edge-alm[faster-whisper]" in told
     assert "\n" not in told
+
+
+def test_a_stream_that_fails_is_no_endless_wait(
+    monkeypatch: pytest.MonkeyPatch, require: Require
+) -> None:
+    require("llama_cpp", "the extra llm")
+
+    def fail(self: object) -> None:
+        raise SourceError("stream", expected="samples", got="none")
+
+    with runtime.load(transcribe=False) as ears:
+        monkeypatch.setattr("benchmarks.peers.cascade.Stream.packets", fail)
+        with pytest.raises(SourceError):
+            listen_and_ask(ears, np.zeros(SAMPLE_RATE_HZ, np.float32), 0.5, "What was it?")
 
 
 def test_a_mistake_is_told_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
