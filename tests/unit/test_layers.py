@@ -115,6 +115,7 @@ EXPORT: dict[str, set[str]] = {
     "watching": {"corpus", "scenes", "recordings", "replay"},
     "background": {"recordings", "replay"},
     "teaching": {"background", "corpus", "recordings", "replay", "scenes"},
+    "sentences": set(),
     "student": set(),
     "gate_classes": {"thresholds"},
     "heard": {"corpus", "scenes", "recordings"},
@@ -131,13 +132,14 @@ EXPORT: dict[str, set[str]] = {
     "source": set(),
     "parity": set(),
     "graph": set(),
+    "minilm": {"graph", "parity", "sentences", "source", "words"},
     "towers": set(),
     "encoder": {"graph", "parity", "source", "thresholds", "towers"},
     "language_model": {"adapter", "converter", "source"},
     "native": set(),
     "whisper_ctranslate2": set(),
     "whisper": {"graph", "parity", "source", "towers", "whisper_ctranslate2"},
-    "__main__": {"encoder", "language_model", "native", "whisper"},
+    "__main__": {"encoder", "language_model", "minilm", "native", "phrases", "whisper"},
 }
 """What each module of ``export`` may import of it."""
 
@@ -199,6 +201,7 @@ TORCH = {
         "language_model",
         "likeness",
         "losses",
+        "minilm",
         "runs",
         "start",
         "student",
