@@ -116,6 +116,10 @@ EXPORT: dict[str, set[str]] = {
     "background": {"recordings", "replay"},
     "teaching": {"background", "corpus", "recordings", "replay", "scenes"},
     "sentences": set(),
+    "zero_shot": {
+        *("contrast", "corpus", "imagined", "likeness", "phrases", "recordings", "replay"),
+        "sentences",
+    },
     "student": set(),
     "gate_classes": {"thresholds"},
     "heard": {"corpus", "scenes", "recordings"},
@@ -209,6 +213,7 @@ TORCH = {
         "whisper",
         "whisper_ctranslate2",
         "words",
+        "zero_shot",
     )
 }
 """What is of no use without torch, and says so when it is imported."""

@@ -1,0 +1,353 @@
+"""How often a recording that no training heard is named rightly by text alone.
+
+    python -m export.zero_shot --corpus build/corpus --esc10 ../shared/data/esc10 \
+        --likeness build/likeness --scenes build/scenes/clean build/scenes/debian \
+        build/scenes/train build/scenes/pairs
+
+The words compete with each other: ESC-10's ten labels, then as many paraphrases of them that no
+training met (``data/paraphrases.csv``: the first of each label, the second of each, and so on),
+then all labels of Debian's development split. Every clip is heard whole and judged by a tower of
+:mod:`export.likeness` that has not heard its recording.
+
+Words become directions by the sum of their pieces, as the runtime has it, or by the sentence
+encoder MiniLM; with ``--scenes`` towers are trained towards its directions too. *Less usual*: from
+the score of the table and from that of the tower its usual value is taken, the logarithm of the
+mean of its exponential over the training's clips (the inverted softmax of Smith et al. 2017). So
+words that fit everything a little stand back.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import torch
+
+from edge_alm.errors import EdgeAlmError
+from edge_alm.hearing.audioset import read_labels
+from edge_alm.hearing.encoder import HOP_SAMPLES, HopEncoder, Yamnet
+from edge_alm.hearing.logmel import LogMel
+from edge_alm.models import store
+from edge_alm.models.bundle import load_bundle
+from edge_alm.models.manifest import MANIFEST
+from edge_alm.reasoning.phrases import TEMPERATURE, Floats, Phrases, pool
+from edge_alm.types import Samples
+from export.contrast import found_first
+from export.corpus import Clip, read_corpus, read_samples, read_table
+from export.imagined import read_classifier
+from export.likeness import SHARPNESS, Tower, gather, train
+from export.phrases import MiniLM, SentenceEncoder, find_minilm
+from export.recordings import read_recordings
+from export.replay import ALL, FOLDS, fold
+from export.sentences import Sentences
+
+_FLOOR = 1e-6
+Point: TypeAlias = Callable[[Floats], Floats]
+"""From what is pooled [n, 2 n_in] to directions [n, d]."""
+Scorer: TypeAlias = Callable[[Sequence["Heard"], Sequence[str]], Floats]
+"""How well each text fits each clip [n clips, n texts], in nats."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Heard:
+    """A clip, as texts are compared with it."""
+
+    clip: Clip
+    pooled: Floats
+    """Mean and maximum of the embeddings [2 n_in]."""
+    classes: Floats
+    """The encoder's probabilities [n classes], of each the highest of all hops."""
+
+    @property
+    def tower(self) -> str:
+        """The one of :mod:`export.likeness` that has not heard the recording."""
+        return ALL if self.clip.split == "dev" else f"source{fold(self.clip.source)}"
+
+
+def hear(encoder: HopEncoder, samples: Samples) -> Floats:
+    """Embeddings [n hops, n_in] of a recording of at least one sample."""
+    encoder.reset()
+    padded = np.pad(samples, (0, -len(samples) % HOP_SAMPLES))
+    hops = [encoder.push(hop, wanted=True) for hop in padded.reshape(-1, HOP_SAMPLES)]
+    return np.stack([hop.embedding for hop in hops if hop is not None])
+
+
+class Remembered:
+    """A sentence encoder that is asked once for each text."""
+
+    def __init__(self, encode: SentenceEncoder) -> None:
+        self._encode = encode
+        self._known: dict[str, Floats] = {}
+
+    def __call__(self, texts: Sequence[str]) -> Floats:
+        """See :class:`~export.phrases.SentenceEncoder`."""
+        if new := [text for text in dict.fromkeys(texts) if text not in self._known]:
+            self._known.update(zip(new, self._encode(new), strict=True))
+        return np.stack([self._known[text] for text in texts])
+
+
+class Table:
+    """The untrained judge: which of the encoder's classes have a name like the text.
+
+    Args:
+        encode: of texts and names.
+        names: of the encoder's classes, lower case.
+    """
+
+    def __init__(self, encode: SentenceEncoder, names: Sequence[str]) -> None:
+        self._encode, self._names = encode, encode(names)
+
+    def __call__(self, heard: Sequence[Heard], texts: Sequence[str]) -> Floats:
+        """See :data:`Scorer`."""
+        near = self._encode(texts) @ self._names.T / np.float32(TEMPERATURE)
+        shares = np.exp(near - near.max(axis=1, keepdims=True))
+        weights = shares / shares.sum(axis=1, keepdims=True)
+        out: Floats = np.log(np.stack([each.classes for each in heard]) @ weights.T + _FLOOR)
+        return out
+
+
+class Towers:
+    """The trained judge; each clip has its own tower.
+
+    Args:
+        encode: as for :class:`Table`.
+        names: as there.
+        towers: by name; all that the clips have.
+    """
+
+    def __init__(
+        self, encode: SentenceEncoder, names: Sequence[str], towers: Mapping[str, Point]
+    ) -> None:
+        self._encode, self._names, self._towers = encode, encode(names), towers
+
+    def of(self, tower: str, heard: Sequence[Heard], texts: Sequence[str]) -> Floats:
+        """As :data:`Scorer`, by one tower."""
+        pointed = self._towers[tower](np.stack([each.pooled for each in heard]))
+        others = SHARPNESS * pointed @ self._names.T
+        out: Floats = SHARPNESS * pointed @ self._encode(texts).T
+        return out - _log_sum(others, axis=1)[:, None]
+
+
+class Judge:
+    """Table, towers, or both added up.
+
+    Args:
+        table: of them.
+        towers: of them; None for the table alone.
+        usual: clips over which each judge's usual score of a text is taken off; empty: nothing is.
+    """
+
+    def __init__(self, table: Table, towers: Towers | None, usual: Sequence[Heard] = ()) -> None:
+        self._table, self._towers, self._usual = table, towers, usual
+
+    def __call__(self, heard: Sequence[Heard], texts: Sequence[str]) -> Floats:
+        """See :data:`Scorer`."""
+        out = np.zeros((len(heard), len(texts)), np.float32)
+        for tower in sorted({each.tower for each in heard}):
+            rows = [i for i, each in enumerate(heard) if each.tower == tower]
+            for scores in self._scores(tower, [heard[i] for i in rows], texts):
+                out[rows] += scores
+            for usual in self._scores(tower, self._usual, texts) if self._usual else ():
+                out[rows] -= _log_sum(usual, axis=0) - math.log(len(usual))
+        return out
+
+    def _scores(self, tower: str, heard: Sequence[Heard], texts: Sequence[str]) -> list[Floats]:
+        """The table's, and those of one tower."""
+        scores = [self._table(heard, texts)]
+        return scores if self._towers is None else [*scores, self._towers.of(tower, heard, texts)]
+
+
+def open_minilm(folder: Path) -> SentenceEncoder:
+    """The sentence encoder of a folder: one of ``python -m export text``, or as published.
+
+    Raises:
+        UsageError, ModelBrokenError: it is not there, or not what it should be.
+    """
+    return Sentences(folder) if (folder / MANIFEST).is_file() else MiniLM(folder)
+
+
+def read_paraphrases() -> dict[str, list[str]]:
+    """Of each of ESC-10's labels as many phrases that no training met."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for row in read_table("paraphrases.csv"):
+        found[row["label"]].append(row["phrase"])
+    return dict(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Shares from 0 to 1."""
+
+    esc10: float
+    """ESC-10's clips that are named rightly by its labels."""
+    fold4: float
+    """The same of fold 4 alone, which the shipped tower has not heard."""
+    paraphrased: float
+    """The same by paraphrases, mean over them; all folds."""
+    unseen: tuple[float, float]
+    """Debian's labels that training does not have: the right one is first, and among five."""
+    unheard: tuple[float, float]
+    """The same of all labels of Debian's development split, with all its recordings."""
+
+
+def measure(judge: Scorer, heard: Sequence[Heard]) -> Figures:
+    """All figures of a judge.
+
+    Args:
+        judge: of any texts.
+        heard: the corpus' clips.
+    """
+    familiar = [each for each in heard if each.clip.corpus == "esc10"]
+    paraphrases = read_paraphrases()
+    labels = sorted(paraphrases)
+    own = [labels.index(each.clip.label) for each in familiar]
+    last = [i for i, each in enumerate(familiar) if each.clip.split == "dev"]
+    plain = torch.from_numpy(judge(familiar, labels))
+    reworded = [
+        found_first(torch.from_numpy(judge(familiar, texts)), own, 1)
+        for texts in zip(*(paraphrases[label] for label in labels), strict=True)
+    ]
+    unheard = [each for each in heard if is_unheard(each.clip)]
+    return Figures(
+        found_first(plain, own, 1),
+        found_first(plain[last], [own[i] for i in last], 1),
+        float(np.mean(reworded)),
+        _among_all(judge, [each for each in unheard if not each.clip.seen]),
+        _among_all(judge, unheard),
+    )
+
+
+def is_unheard(clip: Clip) -> bool:
+    """Whether it is one of Debian's recordings that no training heard."""
+    return clip.corpus == "debian" and clip.split == "dev"
+
+
+def _among_all(judge: Scorer, heard: Sequence[Heard]) -> tuple[float, float]:
+    labels = sorted({each.clip.label for each in heard})
+    scores = torch.from_numpy(judge(heard, labels))
+    own = [labels.index(each.clip.label) for each in heard]
+    return found_first(scores, own, 1), found_first(scores, own, 5)
+
+
+def report(found: Mapping[str, Figures]) -> Iterator[str]:
+    """A table for Markdown, in percent; the first judge is what the others are compared with."""
+    yield "| | ESC-10 | fold 4 | paraphrased | drop | unseen labels, top 1 / 5 | all | times |"
+    yield "|---|---|---|---|---|---|---|---|"
+    base = next(iter(found.values()))
+    for name, own in found.items():
+        times = " / ".join(f"{a / b:.2f}" for a, b in zip(own.unheard, base.unheard, strict=True))
+        yield (
+            f"| {name} | {own.esc10:.1%} | {own.fold4:.1%} | {own.paraphrased:.1%} "
+            f"| {100 * (own.esc10 - own.paraphrased):.1f} "
+            f"| {' / '.join(f'{share:.1%}' for share in own.unseen)} "
+            f"| {' / '.join(f'{share:.1%}' for share in own.unheard)} | {times} |"
+        ).replace("%", "")
+
+
+def train_towers(
+    scenes: Sequence[Path], encode: SentenceEncoder, names: Sequence[str]
+) -> dict[str, Point]:
+    """Towers as those of :mod:`export.likeness`, towards the directions of another text side.
+
+    Args:
+        scenes: recorded, of the training split.
+        encode: the text side.
+        names: of the encoder's classes, lower case.
+    """
+    classifier = read_classifier(store.locate("yamnet") / "yamnet.onnx")
+    recordings = [recording for folder in scenes for recording in read_recordings(folder)]
+    examples = gather(recordings, classifier.weight, classifier.bias)
+    labels = sorted(set(examples.labels))
+    own = torch.tensor([labels.index(label) for label in examples.labels])
+    directions = torch.from_numpy(encode(labels)), torch.from_numpy(encode(names))
+    folds = torch.tensor([fold(source) for source in examples.sources])
+    kept = {f"source{i}": folds != i for i in range(FOLDS)} | {ALL: folds >= 0}
+    towers = {}
+    for name, some in kept.items():
+        towers[name] = point_with(train(examples, some, *directions, own))
+        print(f"{name}: {int(some.sum())} of {len(own)} stretches", flush=True)
+    return towers
+
+
+def point_with(tower: Tower) -> Point:
+    """A tower for arrays."""
+
+    def point(pooled: Floats) -> Floats:
+        with torch.no_grad():
+            out: Floats = tower(torch.from_numpy(pooled)).numpy()
+        return out
+
+    return point
+
+
+def _log_sum(values: Floats, axis: int) -> Floats:
+    """The logarithm of the sum of exponentials."""
+    most = values.max(axis=axis, keepdims=True)
+    out: Floats = np.log(np.exp(values - most).sum(axis=axis)) + most.squeeze(axis)
+    return out
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(prog="python -m export.zero_shot")
+    parser.add_argument("--corpus", type=Path, default=Path("build/corpus"))
+    parser.add_argument("--esc10", type=Path, default=Path("../shared/data/esc10"))
+    parser.add_argument("--likeness", type=Path, required=True, help="made by export.likeness")
+    parser.add_argument(
+        "--scenes", type=Path, nargs="+", default=[], help="to train towers for sentences on"
+    )
+    parser.add_argument("--bundle", default="default", help="whose encoder hears")
+    parser.add_argument("--minilm", type=Path, help="as published, or of python -m export text")
+    args = parser.parse_args()
+    try:
+        found = run(args)
+    except EdgeAlmError as error:
+        raise SystemExit(f"zero_shot: {error}") from error
+    print("\n".join(report(found)))
+    print(json.dumps({name: asdict(figures) for name, figures in found.items()}))
+
+
+def run(args: argparse.Namespace) -> dict[str, Figures]:
+    """Figures of every judge by name."""
+    bundle = load_bundle(args.bundle, language_model=False, transcriber=False)
+    names = [name.lower() for name in read_labels(bundle.labels)]
+    towers = [ALL, *(f"source{i}" for i in range(FOLDS))]
+    tables = {name: Phrases(args.likeness / f"{name}.npz") for name in towers}
+    encoder = HopEncoder(Yamnet(bundle.encoder, bundle.labels), LogMel())
+    heard = []
+    for clip in read_corpus(args.corpus, args.esc10):
+        if clip.corpus in ("esc10", "debian"):
+            hops = hear(encoder, read_samples(clip))
+            heard.append(Heard(clip, pool(hops), tables[ALL].hear(hops).classes))
+    print(f"{len(heard)} clips", flush=True)
+    usual = [each for each in heard if each.clip.split == "train"]
+    pieces, sentences = (
+        tables[ALL].directions,
+        Remembered(open_minilm(args.minilm or find_minilm())),
+    )
+    by_pieces, by_sentences = Table(pieces, names), Table(sentences, names)
+    shipped = Towers(pieces, names, {name: table.point for name, table in tables.items()})
+    judges = {
+        "pieces, table": (by_pieces, None),
+        "pieces, table and tower": (by_pieces, shipped),
+        "sentences, table": (by_sentences, None),
+        "sentences' table, pieces' tower": (by_sentences, shipped),
+    }
+    if args.scenes:
+        own = Towers(sentences, names, train_towers(args.scenes, sentences, names))
+        judges["sentences, table and tower"] = (by_sentences, own)
+    found = {name: measure(Judge(*parts), heard) for name, parts in judges.items()}
+    for name, parts in judges.items():
+        found[f"{name}, less usual"] = measure(Judge(*parts, usual), heard)
+    return found
+
+
+if __name__ == "__main__":
+    main()
