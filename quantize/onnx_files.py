@@ -1,4 +1,4 @@
-"""``python -m quantize onnx``: an encoder, or a Whisper, in fewer bits."""
+"""``python -m quantize onnx``: an encoder, a Whisper or a sentence encoder in fewer bits."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from edge_alm.models.manifest import (
 from edge_alm.models.onnx_file import check_onnx
 from edge_alm.models.yamnet import CLASSES, SCORES
 from edge_alm.native import this_cpu
-from quantize import answers, speech_files
+from quantize import answers, speech_files, text_files
 from quantize.agreement import Inputs
 from quantize.encoder_bench import EncoderBench, Recordings
 from quantize.encoders import KINDS, Kind, quantise, read_model, write_model
@@ -57,12 +57,16 @@ ABLATION_INPUTS = 96
 UNLABELLED_INPUTS = 400
 SCENES = 20
 _YAMNET = (1, 96, 64)
+_OTHERS = {"speech": speech_files.run, "text": text_files.run}
+"""By a manifest's kind: what is not a sound encoder."""
 
 
 def add_parser(subparsers: Any) -> None:
     """Add the command to what ``ArgumentParser.add_subparsers`` returned."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
-        "onnx", help="an encoder or a Whisper: int8 or int4", description=__doc__
+        "onnx",
+        help="an encoder, a Whisper or a sentence encoder: int8 or int4",
+        description=__doc__,
     )
     add_options(parser)
     parser.add_argument("--to", choices=KINDS, required=True, metavar="KIND", help=_kinds())
@@ -90,8 +94,8 @@ def run(args: argparse.Namespace) -> None:
         RefusedError: the verdict.
         EdgeAlmError: something is missing or wrong.
     """
-    if args.model.is_dir() and (manifest := load_manifest(args.model)).kind == "speech":
-        speech_files.run(args, manifest, machine(), packages())
+    if args.model.is_dir() and (manifest := load_manifest(args.model)).kind in _OTHERS:
+        _OTHERS[manifest.kind](args, manifest, machine(), packages())
         return
     source = find_source(args.model)
     workshop = Workshop(source, args)

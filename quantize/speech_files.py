@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,6 +27,9 @@ from quantize.report import Report, Row
 from quantize.timing import peak_bytes, time_in_turn
 from quantize.verdict import Bounds, Figures, judge
 from quantize.weights import store_in_8_bits
+
+if TYPE_CHECKING:
+    import onnx
 
 ENGINE = "onnxruntime"
 FORMS: dict[str, linear.Form | None] = {
@@ -50,7 +53,9 @@ def run(args: argparse.Namespace, manifest: Manifest, machine: str, packages: An
         raise UsageError(f"--to {args.to}", expected=f"of speech {', '.join(FORMS)}", got=args.to)
     recordings = [read_samples(path) for path in find_recordings(args.recordings)]
     step = {"command": args.command_line, "packages": packages}
-    with _target(args.out, args.model, manifest, args.to, step) as folder:
+    with quantised_folder(
+        args.out, args.model, manifest, partial(_quantise, args.to), step
+    ) as folder:
         before, after = _measure([args.model, folder], recordings)
         row = Row(args.to, after, judge(before, after, Bounds()))
         title = f"{manifest.name} to {args.to}"
@@ -67,6 +72,15 @@ def word_errors(expected: Sequence[str], got: Sequence[str]) -> int:
             change = diagonal + (word != other)
             diagonal, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, change)
     return row[-1]
+
+
+def _quantise(kind: str, model: onnx.ModelProto) -> onnx.ModelProto:
+    """Change a graph, all linear layers of it."""
+    if form := FORMS[kind]:
+        layers = linear.find_layers(model)
+        linear.rewrite(model, {layer.name: form for layer in layers})
+    store_in_8_bits(model)
+    return model
 
 
 def _measure(folders: Sequence[Path], recordings: Sequence[Samples]) -> list[Figures]:
@@ -113,8 +127,12 @@ network = open_whisper("onnxruntime", Path({!r}))
 
 
 @contextmanager
-def _target(
-    out: Path, source: Path, manifest: Manifest, kind: str, step: dict[str, Any]
+def quantised_folder(
+    out: Path,
+    source: Path,
+    manifest: Manifest,
+    make: Callable[[onnx.ModelProto], onnx.ModelProto],
+    step: dict[str, Any],
 ) -> Iterator[Path]:
     """A folder with the new graphs and all else of the old, that becomes ``out`` at the end."""
     with fresh_folder(out) as scratch:
@@ -122,12 +140,7 @@ def _target(
             (scratch / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source / name, scratch / name)
         for graph in manifest.graphs.values():
-            model = read_model(source / graph.file)
-            if form := FORMS[kind]:
-                layers = linear.find_layers(model)
-                linear.rewrite(model, {layer.name: form for layer in layers})
-            store_in_8_bits(model)
-            write_model(model, scratch / graph.file)
+            write_model(make(read_model(source / graph.file)), scratch / graph.file)
             if graph.golden:
                 given, expected = read_golden(source, graph)
                 found = open_session(scratch / graph.file).run([*expected], given)

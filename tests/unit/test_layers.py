@@ -169,6 +169,9 @@ QUANTIZE: dict[str, set[str]] = {
     "speech_files": {
         *("encoders", "linear", "recordings", "report", "timing", "verdict", "weights"),
     },
+    "text_files": {
+        *("agreement", "encoders", "recordings", "report", "speech_files", "timing", "verdict"),
+    },
 }
 """What each module of ``quantize`` may import of it, but for the commands, which may all."""
 
