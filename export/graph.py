@@ -19,9 +19,9 @@ import torch
 from numpy.typing import NDArray
 
 from edge_alm.errors import UsageError
-from edge_alm.hearing.onnx import open_session
 from edge_alm.models.manifest import OPSET_DOMAIN, Arrays, Graph, Tensor
 from edge_alm.models.onnx_file import check_onnx
+from edge_alm.models.onnx_session import open_session
 
 OPSET = 17
 """The first with LayerNormalization; every onnxruntime since 1.13 reads it."""

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_alm.errors import ModelBrokenError
-from edge_alm.hearing.onnx import open_session
 from edge_alm.models.manifest import load_manifest
+from edge_alm.models.onnx_session import open_session
 from edge_alm.models.yamnet import EMBEDDING
 from edge_alm.reasoning.phrases import Floats
 from edge_alm.reasoning.wordpiece import WordPiece

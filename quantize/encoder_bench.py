@@ -16,10 +16,10 @@ from edge_alm.hearing.encoder import HopEncoder, Yamnet
 from edge_alm.hearing.gate import BLOCK_SAMPLES, SoundGate
 from edge_alm.hearing.guesses import Guesser
 from edge_alm.hearing.logmel import LogMel
-from edge_alm.hearing.onnx import open_session
 from edge_alm.hearing.sound_ear import SoundEar
 from edge_alm.hearing.tracker import NOISE_LABELS, Tracker, read_thresholds
 from edge_alm.hearing.watch import NameMatcher
+from edge_alm.models.onnx_session import open_session
 from edge_alm.types import SAMPLE_RATE_HZ, Sound
 from quantize.agreement import Inputs, compare, run
 from quantize.recordings import noises

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from edge_alm.errors import RefusedError, UsageError, missing_extra
-from edge_alm.hearing.onnx import open_session
 from edge_alm.models.onnx_file import check_onnx
+from edge_alm.models.onnx_session import open_session
 from quantize import linear
 from quantize.agreement import Inputs, Outputs, compare, run
 from quantize.sensitivity import Sensitivity, find_sensitive

@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_alm.errors import EdgeAlmError, ModelMissingError, UsageError
-from edge_alm.hearing.onnx import open_session
 from edge_alm.models import store
 from edge_alm.models.bundle import load_bundle
 from edge_alm.models.files import fresh_folder
@@ -29,6 +28,7 @@ from edge_alm.models.manifest import (
     write_manifest,
 )
 from edge_alm.models.onnx_file import check_onnx
+from edge_alm.models.onnx_session import open_session
 from edge_alm.models.yamnet import CLASSES, SCORES
 from edge_alm.native import this_cpu
 from quantize import answers, speech_files, text_files

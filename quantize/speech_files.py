@@ -15,10 +15,10 @@ import numpy as np
 
 from edge_alm.errors import UsageError
 from edge_alm.hearing.engines import open_whisper
-from edge_alm.hearing.onnx import open_session
 from edge_alm.hearing.whisper import WhisperTranscriber
 from edge_alm.models.files import fresh_folder
 from edge_alm.models.manifest import Manifest, read_golden, read_manifest, write_manifest
+from edge_alm.models.onnx_session import open_session
 from edge_alm.types import Samples
 from quantize import linear
 from quantize.encoders import read_model, write_model

@@ -79,7 +79,7 @@ def encoder_peak_bytes(path: Path) -> int:
     """Peak resident memory of a process that opens an encoder; as :func:`peak_bytes`."""
     code = (
         "from pathlib import Path\n"
-        "from edge_alm.hearing.onnx import open_session\n"
+        "from edge_alm.models.onnx_session import open_session\n"
         f"session = open_session(Path({str(path.absolute())!r}))"
     )
     return peak_bytes(code, path)

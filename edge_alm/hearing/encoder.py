@@ -74,7 +74,7 @@ class Yamnet:
     """
 
     def __init__(self, model: Path, class_map: Path) -> None:
-        from edge_alm.hearing.onnx import open_session
+        from edge_alm.models.onnx_session import open_session
 
         self.labels = read_labels(class_map)
         self._session = open_session(model)

@@ -36,7 +36,7 @@ class ExportedEncoder:
     """
 
     def __init__(self, folder: Path) -> None:
-        from edge_alm.hearing.onnx import open_session
+        from edge_alm.models.onnx_session import open_session
 
         manifest = read_manifest(folder)
         graph = manifest.graphs[AUDIO_GRAPH]

@@ -40,7 +40,7 @@ class SileroVad:
     """
 
     def __init__(self, path: Path) -> None:
-        from edge_alm.hearing.onnx import open_session
+        from edge_alm.models.onnx_session import open_session
 
         self._session = open_session(path)
         names = [v.name for v in (*self._session.get_inputs(), *self._session.get_outputs())]

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_alm.errors import ModelBrokenError
-from edge_alm.hearing.onnx import open_session
 from edge_alm.hearing.whisper import MEL_BANDS, Written
 from edge_alm.models.manifest import Graph, read_manifest
+from edge_alm.models.onnx_session import open_session
 
 _CROSS, _OWN = ("cross_keys", "cross_values"), ("keys", "values")
 _LOGITS = "logits"

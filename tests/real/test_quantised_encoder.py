@@ -11,8 +11,8 @@ from command import DATA, edge_alm
 from conftest import Require
 
 from edge_alm.hearing.audioset import read_labels
-from edge_alm.hearing.onnx import open_session
 from edge_alm.models.catalog import BUNDLES, default_artefacts
+from edge_alm.models.onnx_session import open_session
 from edge_alm.native import this_cpu
 from quantize.agreement import compare, run
 from quantize.encoder_bench import Recordings, ten_class_accuracy

@@ -19,9 +19,9 @@ from edge_alm.hearing.audioset import ontology
 from edge_alm.hearing.encoder import HOP_SAMPLES, HopEncoder
 from edge_alm.hearing.exported import ExportedEncoder
 from edge_alm.hearing.logmel import LogMel
-from edge_alm.hearing.onnx import open_session
 from edge_alm.hearing.tracker import Tracker, read_thresholds
 from edge_alm.models.manifest import MANIFEST, load_manifest, read_golden
+from edge_alm.models.onnx_session import open_session
 from edge_alm.types import Frame, Samples
 from export.__main__ import main
 from export.encoder import EncoderOptions, export_encoder

@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edge_alm.errors import UsageError
-from edge_alm.hearing.onnx import open_session
+from edge_alm.models.onnx_session import open_session
 from edge_alm.models.yamnet import EMBEDDING, SCORES
 from export.layers import join_layers
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from small_models import make_encoder
 
-from edge_alm.hearing.onnx import open_session
 from edge_alm.models.onnx_file import check_onnx
+from edge_alm.models.onnx_session import open_session
 from quantize.linear import BLOCK, Form, find_layers, rewrite, to_int4_blocks
 
 FORMS: tuple[Form, ...] = ("int8", "int4")

@@ -18,7 +18,6 @@ import pytest
 import soundfile
 from small_models import make_encoder, write_encoder
 
-from edge_alm.hearing.onnx import open_session
 from edge_alm.models.manifest import (
     Graph,
     Manifest,
@@ -28,6 +27,7 @@ from edge_alm.models.manifest import (
     write_manifest,
 )
 from edge_alm.models.onnx_file import check_onnx
+from edge_alm.models.onnx_session import open_session
 from quantize.__main__ import main
 from quantize.recordings import choose_patches
 

@@ -13,7 +13,7 @@ from small_models import CLASSES, make_encoder, write_encoder
 from edge_alm.errors import UsageError
 from edge_alm.hearing.encoder import cut_patches
 from edge_alm.hearing.exported import open_encoder
-from edge_alm.hearing.onnx import open_session
+from edge_alm.models.onnx_session import open_session
 from quantize.__main__ import main
 from quantize.recordings import read_samples
 from quantize.torch_graph import to_torch

@@ -11,8 +11,8 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from edge_alm.hearing.onnx import open_session
 from edge_alm.models.onnx_file import check_onnx
+from edge_alm.models.onnx_session import open_session
 from quantize.agreement import Agreement, compare, run
 from quantize.encoders import write_model
 from quantize.weights import SMALLEST, store_in_8_bits, to_int8
