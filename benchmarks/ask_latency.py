@@ -90,7 +90,7 @@ def make_stretches(bundle: Bundle, heard: Sequence[Heard]) -> Stretches | None:
     """What the questions about a scene are compared with."""
     if bundle.phrases is None:
         return None
-    stretches = Stretches(Phrases(bundle.phrases))
+    stretches = Stretches(Phrases(bundle.phrases, bundle.sentences))
     replay(heard, stretches)
     return stretches
 

@@ -134,6 +134,7 @@ class Bench:
             projector=bundle.projector,
             adapter=bundle.adapter,
             phrases=bundle.phrases,
+            sentences=bundle.sentences,
             trained=bundle.scene_format is not None,
             prior_weight=bundle.prior_weight,
             n_ctx=bundle.context_tokens,
@@ -151,7 +152,7 @@ class Bench:
             from export.recordings import Listener
             from export.runs import load_float
 
-            self._judge = load_float(setting.float_run, model, bundle.phrases)
+            self._judge = load_float(setting.float_run, model, bundle.phrases, bundle.sentences)
             encoder = store.locate("yamnet") / "yamnet.onnx"
             self._listener = Listener(replace(bundle, encoder=encoder))
 

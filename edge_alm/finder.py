@@ -62,7 +62,7 @@ class Finder:
                 got="none",
                 hint="python -m export.likeness makes one",
             )
-        phrases = Phrases(bundle.phrases)
+        phrases = Phrases(bundle.phrases, bundle.sentences)
         self._judges = open_judges(bundle, phrases, own_sounds(bundle))
         self._notes = _Notes(phrases)
         self._ears = Ears(bundle, reasoner=lambda: self._notes)

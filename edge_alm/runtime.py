@@ -148,6 +148,7 @@ class Ears:
                     projector=bundle.projector,
                     adapter=bundle.adapter,
                     phrases=bundle.phrases,
+                    sentences=bundle.sentences,
                     trained=bundle.scene_format is not None,
                     prior_weight=bundle.prior_weight,
                     n_ctx=bundle.context_tokens,
@@ -456,7 +457,7 @@ class Ears:
         if self._bundle.phrases is None or not (watches or sounds):
             return None
         if self._phrases is None:
-            self._phrases = Phrases(self._bundle.phrases)
+            self._phrases = Phrases(self._bundle.phrases, self._bundle.sentences)
         return open_judges(self._bundle, self._phrases, sounds)
 
     def _load_transcriber(self) -> Transcriber:

@@ -69,11 +69,12 @@ def main() -> None:
     """Make the file."""
     parser = argparse.ArgumentParser(prog="python -m export.background")
     parser.add_argument("--phrases", type=Path, required=True, help="a bundle's phrase table")
+    parser.add_argument("--sentences", type=Path, help="that it was made for")
     parser.add_argument("--scenes", type=Path, nargs="+", required=True)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     try:
-        phrases = Phrases(args.phrases)
+        phrases = Phrases(args.phrases, args.sentences)
         pooled, labels = gather(read_all(args.scenes))
     except EdgeAlmError as error:
         raise SystemExit(f"background: {error}") from error

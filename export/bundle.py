@@ -33,7 +33,9 @@ from export.runs import load_run
 CHOICES = "encoder_choices"
 ENCODER, PROJECTOR, ADAPTER = "encoder.onnx", "projector.npz", "adapter.gguf"
 PHRASES, BACKGROUND = "phrases.npz", "background.npz"
-_OF_FOLDER = (CHOICES, "phrases", "background")
+SENTENCES = "sentences"
+"""The folder of a sentence encoder."""
+_OF_FOLDER = (CHOICES, "phrases", "sentences", "background")
 EXPORTED = "encoder"
 """The folder of an exported encoder."""
 QUESTION = "What do you hear?"
@@ -78,7 +80,9 @@ def define(base: Mapping[str, Any], out: Path, settings: Mapping[str, Any]) -> d
     exported = f"{EXPORTED}/{MANIFEST}"
     encoder = exported if (out / exported).exists() else ENCODER
     own = {"encoder": encoder, "projector": PROJECTOR, "adapter": ADAPTER}
-    for role, name in (("phrases", PHRASES), ("background", BACKGROUND)):
+    sentences = f"{SENTENCES}/{MANIFEST}"
+    optional = {"phrases": PHRASES, "sentences": sentences, "background": BACKGROUND}
+    for role, name in optional.items():
         if (out / name).exists():
             own[role] = name
     entries = {role: {**entry(out / name), "file": name} for role, name in own.items()}
@@ -124,6 +128,7 @@ def main() -> None:
         "--choice", type=Path, action="append", default=[], help="another form of the encoder"
     )
     parser.add_argument("--phrases", type=Path, help="all.npz of export.likeness")
+    parser.add_argument("--sentences", type=Path, help="that it was made for, if for any")
     parser.add_argument("--background", type=Path, help="made by export.background")
     parser.add_argument("--base", type=Path, required=True, help="bundle.json for all else")
     parser.add_argument("--about", type=Path, required=True, help="JSON: sources, data, results")
@@ -142,6 +147,8 @@ def main() -> None:
         shutil.copyfile(args.golden, clip)
         if args.phrases:
             shutil.copyfile(args.phrases, args.out / PHRASES)
+        if args.sentences:
+            shutil.copytree(args.sentences, args.out / SENTENCES, dirs_exist_ok=True)
         if args.background:
             shutil.copyfile(args.background, args.out / BACKGROUND)
         for choice in args.choice:

@@ -8,6 +8,9 @@ from the embeddings to the label of what was there, by the cross entropy over al
 of CLAP, with the labels in place of a batch), softened by how alike labels are; and to the class
 names as the encoder's own probabilities have them, so that what has no clip is not forgotten.
 
+With ``--sentences build/minilm-int8`` in place of ``--words`` a sentence encoder gives the
+directions, and a bundle needs it beside the table.
+
 ``all.npz`` is for bundles. What the language model learns to read must be as often wrong as it will
 be: ``source0.npz`` and so on have not met the recordings of a third of the sources, ``label0.npz``
 not those of a third of the labels, and a lesson takes the one that does not know what it tells of.
@@ -32,7 +35,8 @@ from torch.nn import functional
 from edge_alm.errors import EdgeAlmError, UsageError
 from edge_alm.hearing.audioset import read_labels
 from edge_alm.models import store
-from edge_alm.reasoning.phrases import TEMPERATURE, Floats, Heard, Phrases
+from edge_alm.reasoning.phrases import TEMPERATURE, Floats, Heard, PieceSums, TextSide
+from edge_alm.reasoning.sentences import Sentences
 from edge_alm.reasoning.stretches import DOUBTFUL, HARDLY, SURE, Stretches
 from export.corpus import similar
 from export.imagined import read_classifier
@@ -190,10 +194,29 @@ def one_of_four(scores: Tensor, own: Tensor, labels: Sequence[str]) -> float:
     return float(np.mean(right))
 
 
+def read_words(words: Path, sentences: Path | None) -> tuple[dict[str, Any], TextSide]:
+    """What makes directions of texts, and what a phrase table has of it.
+
+    Args:
+        words: a file of :mod:`export.words`; not read where there is a sentence encoder.
+        sentences: the folder of one.
+
+    Raises:
+        EdgeAlmError: the sentence encoder is missing or broken.
+    """
+    if sentences is not None:
+        return {}, Sentences(sentences)
+    with np.load(words) as arrays:
+        found = dict(arrays)
+    return found, PieceSums(found)
+
+
 def main() -> None:
     """Train all towers and write their files."""
     parser = argparse.ArgumentParser(prog="python -m export.likeness")
-    parser.add_argument("--words", type=Path, required=True, help="made by export.words")
+    words = parser.add_mutually_exclusive_group(required=True)
+    words.add_argument("--words", type=Path, help="made by export.words")
+    words.add_argument("--sentences", type=Path, help="made by python -m export text")
     parser.add_argument("--scenes", type=Path, nargs="+", required=True)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
@@ -202,6 +225,7 @@ def main() -> None:
         recordings = [r for scenes in args.scenes for r in read_recordings(scenes)]
         classifier = read_classifier(folder / "yamnet.onnx")
         class_names = read_labels(folder / "yamnet_class_map.csv")
+        arrays, encode = read_words(args.words, args.sentences)
     except EdgeAlmError as error:
         raise SystemExit(f"likeness: {error}") from error
     examples = gather(recordings, classifier.weight, classifier.bias)
@@ -209,25 +233,18 @@ def main() -> None:
     own = torch.tensor([labels.index(label) for label in examples.labels])
     print(f"{len(own)} stretches, {len(labels)} labels", flush=True)
     rows, scales = quantised(classifier.weight)
-    with np.load(args.words) as words:
-        arrays: dict[str, Any] = dict(words)
+    label_directions = torch.from_numpy(encode(labels))
+    names = encode([name.lower() for name in class_names])
+    name_directions = torch.from_numpy(names)
     arrays |= {
         "classes": as_bytes(name.lower() for name in class_names),
         "class_rows": rows,
         "class_scales": scales,
         "class_bias": classifier.bias.astype(np.float32),
         "sharpness": np.array([SHARPNESS], np.float32),
-        "score_range": np.array([-20.0, 0.0], np.float32),
+        **({"class_directions": names.astype(np.float16)} if args.sentences else {}),
     }
     args.out.mkdir(parents=True, exist_ok=True)
-    blank = Tower(
-        torch.zeros(examples.pooled.shape[1]), torch.ones(1), arrays["piece_rows"].shape[1]
-    )
-    path = args.out / f"{ALL}.npz"
-    np.savez_compressed(path, **arrays, **blank.arrays())
-    reader = Phrases(path)
-    label_directions = torch.from_numpy(reader.directions(labels))
-    name_directions = torch.from_numpy(reader.directions([n.lower() for n in class_names]))
     judge = Judge(label_directions, name_directions)
     towers: dict[str, Tower] = {}
     right, wrong = [], []
@@ -257,6 +274,7 @@ def main() -> None:
         print(f"from {low:.1f} on, of as many right and wrong names: {share:.1%} right")
     for name, tower in towers.items():
         np.savez_compressed(args.out / f"{name}.npz", **arrays, **tower.arrays())
+    path = args.out / f"{ALL}.npz"
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
 
 

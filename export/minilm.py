@@ -20,11 +20,11 @@ from torch.nn import functional
 from edge_alm.errors import UsageError
 from edge_alm.models.files import fresh_folder
 from edge_alm.models.manifest import Manifest, write_manifest
-from edge_alm.models.yamnet import EMBEDDING
+from edge_alm.models.sentences_folder import EMBEDDING, IDS, KIND, MASK, TEXT_GRAPH, VOCABULARY
+from edge_alm.reasoning.sentences import BEGIN, END, UNKNOWN
 from edge_alm.reasoning.wordpiece import WordPiece
 from export.graph import OPSET, runner, trace, write_golden
 from export.parity import LIMIT, Parity
-from export.sentences import BEGIN, END, IDS, KIND, MASK, TEXT_GRAPH, UNKNOWN, VOCABULARY
 from export.source import find_source, load_model
 from export.words import padded
 

@@ -102,8 +102,10 @@ def load_run(run: Path, model: Path) -> Run:
     return Run(hearing, tokenize, int(state["step"]), state["config"])
 
 
-def load_float(run: Path, model: Path, phrases: Path | None = None) -> Judge:
+def load_float(
+    run: Path, model: Path, phrases: Path | None = None, sentences: Path | None = None
+) -> Judge:
     """A run's model as it was trained, to compare the deployed one with."""
     found = load_run(run, model)
     maker = TreeMaker(found.tokenize, slots=found.slots)
-    return Judge(found.model, maker, Phrases(phrases) if phrases else None)
+    return Judge(found.model, maker, Phrases(phrases, sentences) if phrases else None)

@@ -197,7 +197,7 @@ def main() -> None:
         bundle = load_bundle(args.bundle, language_model=False, transcriber=False)
         if bundle.phrases is None:
             raise SystemExit("watching: the bundle has no phrase table")
-        phrases, names = Phrases(bundle.phrases), read_labels(bundle.labels)
+        phrases, names = Phrases(bundle.phrases, bundle.sentences), read_labels(bundle.labels)
         for folder in args.scenes:
             for line in report(folder, phrases, names):
                 print(line, flush=True)

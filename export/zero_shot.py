@@ -1,8 +1,8 @@
 """How often a recording that no training heard is named rightly by text alone.
 
     python -m export.zero_shot --corpus build/corpus --esc10 ../shared/data/esc10 \
-        --likeness build/likeness --scenes build/scenes/clean build/scenes/debian \
-        build/scenes/train build/scenes/pairs
+        --likeness build/likeness \
+        --sentences build/minilm-int8 --sentences-likeness build/likeness-sentences
 
 The words compete with each other: ESC-10's ten labels, then as many paraphrases of them that no
 training met (``data/paraphrases.csv``: the first of each label, the second of each, and so on),
@@ -10,10 +10,10 @@ then all labels of Debian's development split. Every clip is heard whole and jud
 :mod:`export.likeness` that has not heard its recording.
 
 Words become directions by the sum of their pieces, as the runtime has it, or by the sentence
-encoder MiniLM; with ``--scenes`` towers are trained towards its directions too. *Less usual*: from
-the score of the table and from that of the tower its usual value is taken, the logarithm of the
-mean of its exponential over the training's clips (the inverted softmax of Smith et al. 2017). So
-words that fit everything a little stand back.
+encoder MiniLM; a tower is of the one or the other. *Less usual*: from the score of the table and
+from that of the tower its usual value is taken, the logarithm of the mean of its exponential over
+the training's clips (the inverted softmax of Smith et al. 2017). So words that fit everything a
+little stand back.
 """
 
 from __future__ import annotations
@@ -34,19 +34,14 @@ from edge_alm.errors import EdgeAlmError
 from edge_alm.hearing.audioset import read_labels
 from edge_alm.hearing.encoder import HOP_SAMPLES, HopEncoder, Yamnet
 from edge_alm.hearing.logmel import LogMel
-from edge_alm.models import store
 from edge_alm.models.bundle import load_bundle
-from edge_alm.models.manifest import MANIFEST
-from edge_alm.reasoning.phrases import TEMPERATURE, Floats, Phrases, pool
+from edge_alm.reasoning.phrases import TEMPERATURE, Floats, Phrases, TextSide, pool
+from edge_alm.reasoning.sentences import Sentences
 from edge_alm.types import Samples
 from export.contrast import found_first
 from export.corpus import Clip, read_corpus, read_samples, read_table
-from export.imagined import read_classifier
-from export.likeness import SHARPNESS, Tower, gather, train
-from export.phrases import MiniLM, SentenceEncoder, find_minilm
-from export.recordings import read_recordings
+from export.likeness import SHARPNESS
 from export.replay import ALL, FOLDS, fold
-from export.sentences import Sentences
 
 _FLOOR = 1e-6
 Point: TypeAlias = Callable[[Floats], Floats]
@@ -79,20 +74,6 @@ def hear(encoder: HopEncoder, samples: Samples) -> Floats:
     return np.stack([hop.embedding for hop in hops if hop is not None])
 
 
-class Remembered:
-    """A sentence encoder that is asked once for each text."""
-
-    def __init__(self, encode: SentenceEncoder) -> None:
-        self._encode = encode
-        self._known: dict[str, Floats] = {}
-
-    def __call__(self, texts: Sequence[str]) -> Floats:
-        """See :class:`~export.phrases.SentenceEncoder`."""
-        if new := [text for text in dict.fromkeys(texts) if text not in self._known]:
-            self._known.update(zip(new, self._encode(new), strict=True))
-        return np.stack([self._known[text] for text in texts])
-
-
 class Table:
     """The untrained judge: which of the encoder's classes have a name like the text.
 
@@ -101,7 +82,7 @@ class Table:
         names: of the encoder's classes, lower case.
     """
 
-    def __init__(self, encode: SentenceEncoder, names: Sequence[str]) -> None:
+    def __init__(self, encode: TextSide, names: Sequence[str]) -> None:
         self._encode, self._names = encode, encode(names)
 
     def __call__(self, heard: Sequence[Heard], texts: Sequence[str]) -> Floats:
@@ -122,9 +103,7 @@ class Towers:
         towers: by name; all that the clips have.
     """
 
-    def __init__(
-        self, encode: SentenceEncoder, names: Sequence[str], towers: Mapping[str, Point]
-    ) -> None:
+    def __init__(self, encode: TextSide, names: Sequence[str], towers: Mapping[str, Point]) -> None:
         self._encode, self._names, self._towers = encode, encode(names), towers
 
     def of(self, tower: str, heard: Sequence[Heard], texts: Sequence[str]) -> Floats:
@@ -162,15 +141,6 @@ class Judge:
         """The table's, and those of one tower."""
         scores = [self._table(heard, texts)]
         return scores if self._towers is None else [*scores, self._towers.of(tower, heard, texts)]
-
-
-def open_minilm(folder: Path) -> SentenceEncoder:
-    """The sentence encoder of a folder: one of ``python -m export text``, or as published.
-
-    Raises:
-        UsageError, ModelBrokenError: it is not there, or not what it should be.
-    """
-    return Sentences(folder) if (folder / MANIFEST).is_file() else MiniLM(folder)
 
 
 def read_paraphrases() -> dict[str, list[str]]:
@@ -224,6 +194,16 @@ def measure(judge: Scorer, heard: Sequence[Heard]) -> Figures:
     )
 
 
+def read_towers(folder: Path, sentences: Path | None = None) -> dict[str, Phrases]:
+    """The files of :mod:`export.likeness` that the clips are judged by, by name.
+
+    Raises:
+        ModelMissingError, ModelBrokenError: as :class:`Phrases`.
+    """
+    names = [ALL, *(f"source{i}" for i in range(FOLDS))]
+    return {name: Phrases(folder / f"{name}.npz", sentences) for name in names}
+
+
 def is_unheard(clip: Clip) -> bool:
     """Whether it is one of Debian's recordings that no training heard."""
     return clip.corpus == "debian" and clip.split == "dev"
@@ -238,53 +218,21 @@ def _among_all(judge: Scorer, heard: Sequence[Heard]) -> tuple[float, float]:
 
 def report(found: Mapping[str, Figures]) -> Iterator[str]:
     """A table for Markdown, in percent; the first judge is what the others are compared with."""
-    yield "| | ESC-10 | fold 4 | paraphrased | drop | unseen labels, top 1 / 5 | all | times |"
-    yield "|---|---|---|---|---|---|---|---|"
+    yield "| | ESC-10 | fold 4 | paraphrased | drop | unseen labels | times | all labels | times |"
+    yield "|---|---|---|---|---|---|---|---|---|"
     base = next(iter(found.values()))
     for name, own in found.items():
-        times = " / ".join(f"{a / b:.2f}" for a, b in zip(own.unheard, base.unheard, strict=True))
         yield (
             f"| {name} | {own.esc10:.1%} | {own.fold4:.1%} | {own.paraphrased:.1%} "
-            f"| {100 * (own.esc10 - own.paraphrased):.1f} "
-            f"| {' / '.join(f'{share:.1%}' for share in own.unseen)} "
-            f"| {' / '.join(f'{share:.1%}' for share in own.unheard)} | {times} |"
+            f"| {100 * (own.esc10 - own.paraphrased):.1f} | {_pair(own.unseen, base.unseen)} "
+            f"| {_pair(own.unheard, base.unheard)} |"
         ).replace("%", "")
 
 
-def train_towers(
-    scenes: Sequence[Path], encode: SentenceEncoder, names: Sequence[str]
-) -> dict[str, Point]:
-    """Towers as those of :mod:`export.likeness`, towards the directions of another text side.
-
-    Args:
-        scenes: recorded, of the training split.
-        encode: the text side.
-        names: of the encoder's classes, lower case.
-    """
-    classifier = read_classifier(store.locate("yamnet") / "yamnet.onnx")
-    recordings = [recording for folder in scenes for recording in read_recordings(folder)]
-    examples = gather(recordings, classifier.weight, classifier.bias)
-    labels = sorted(set(examples.labels))
-    own = torch.tensor([labels.index(label) for label in examples.labels])
-    directions = torch.from_numpy(encode(labels)), torch.from_numpy(encode(names))
-    folds = torch.tensor([fold(source) for source in examples.sources])
-    kept = {f"source{i}": folds != i for i in range(FOLDS)} | {ALL: folds >= 0}
-    towers = {}
-    for name, some in kept.items():
-        towers[name] = point_with(train(examples, some, *directions, own))
-        print(f"{name}: {int(some.sum())} of {len(own)} stretches", flush=True)
-    return towers
-
-
-def point_with(tower: Tower) -> Point:
-    """A tower for arrays."""
-
-    def point(pooled: Floats) -> Floats:
-        with torch.no_grad():
-            out: Floats = tower(torch.from_numpy(pooled)).numpy()
-        return out
-
-    return point
+def _pair(own: tuple[float, float], base: tuple[float, float]) -> str:
+    """Two shares, and how many times those of ``base`` they are."""
+    times = (a / b if b else math.inf for a, b in zip(own, base, strict=True))
+    return f"{own[0]:.1%} / {own[1]:.1%} | {' / '.join(f'{each:.2f}' for each in times)}"
 
 
 def _log_sum(values: Floats, axis: int) -> Floats:
@@ -299,12 +247,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m export.zero_shot")
     parser.add_argument("--corpus", type=Path, default=Path("build/corpus"))
     parser.add_argument("--esc10", type=Path, default=Path("../shared/data/esc10"))
-    parser.add_argument("--likeness", type=Path, required=True, help="made by export.likeness")
-    parser.add_argument(
-        "--scenes", type=Path, nargs="+", default=[], help="to train towers for sentences on"
-    )
+    parser.add_argument("--likeness", type=Path, required=True, help="of word pieces")
+    parser.add_argument("--sentences", type=Path, help="made by python -m export text")
+    parser.add_argument("--sentences-likeness", type=Path, help="towers towards their directions")
     parser.add_argument("--bundle", default="default", help="whose encoder hears")
-    parser.add_argument("--minilm", type=Path, help="as published, or of python -m export text")
     args = parser.parse_args()
     try:
         found = run(args)
@@ -318,31 +264,31 @@ def run(args: argparse.Namespace) -> dict[str, Figures]:
     """Figures of every judge by name."""
     bundle = load_bundle(args.bundle, language_model=False, transcriber=False)
     names = [name.lower() for name in read_labels(bundle.labels)]
-    towers = [ALL, *(f"source{i}" for i in range(FOLDS))]
-    tables = {name: Phrases(args.likeness / f"{name}.npz") for name in towers}
+    files = read_towers(args.likeness)
+    pieces = files[ALL].directions
+    shipped = Towers(pieces, names, {name: file.point for name, file in files.items()})
+    by_pieces = Table(pieces, names)
+    judges: dict[str, tuple[Table, Towers | None]] = {
+        "pieces, table": (by_pieces, None),
+        "pieces, table and tower": (by_pieces, shipped),
+    }
+    if args.sentences:
+        sentences = Sentences(args.sentences)
+        by_sentences = Table(sentences, names)
+        judges["sentences, table"] = (by_sentences, None)
+        judges["sentences' table, pieces' tower"] = (by_sentences, shipped)
+        if args.sentences_likeness:
+            own = read_towers(args.sentences_likeness, args.sentences)
+            towers = Towers(sentences, names, {name: file.point for name, file in own.items()})
+            judges["sentences, table and tower"] = (by_sentences, towers)
     encoder = HopEncoder(Yamnet(bundle.encoder, bundle.labels), LogMel())
     heard = []
     for clip in read_corpus(args.corpus, args.esc10):
         if clip.corpus in ("esc10", "debian"):
             hops = hear(encoder, read_samples(clip))
-            heard.append(Heard(clip, pool(hops), tables[ALL].hear(hops).classes))
+            heard.append(Heard(clip, pool(hops), files[ALL].hear(hops).classes))
     print(f"{len(heard)} clips", flush=True)
     usual = [each for each in heard if each.clip.split == "train"]
-    pieces, sentences = (
-        tables[ALL].directions,
-        Remembered(open_minilm(args.minilm or find_minilm())),
-    )
-    by_pieces, by_sentences = Table(pieces, names), Table(sentences, names)
-    shipped = Towers(pieces, names, {name: table.point for name, table in tables.items()})
-    judges = {
-        "pieces, table": (by_pieces, None),
-        "pieces, table and tower": (by_pieces, shipped),
-        "sentences, table": (by_sentences, None),
-        "sentences' table, pieces' tower": (by_sentences, shipped),
-    }
-    if args.scenes:
-        own = Towers(sentences, names, train_towers(args.scenes, sentences, names))
-        judges["sentences, table and tower"] = (by_sentences, own)
     found = {name: measure(Judge(*parts), heard) for name, parts in judges.items()}
     for name, parts in judges.items():
         found[f"{name}, less usual"] = measure(Judge(*parts, usual), heard)

@@ -142,6 +142,7 @@ def open_reasoner(bundle: Bundle, model: Path) -> LocalReasoner:
         projector=bundle.projector,
         adapter=bundle.adapter,
         phrases=bundle.phrases,
+        sentences=bundle.sentences,
         trained=bundle.scene_format is not None,
         prior_weight=bundle.prior_weight,
         n_ctx=bundle.context_tokens,

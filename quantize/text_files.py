@@ -13,8 +13,8 @@ import numpy as np
 from edge_alm.errors import UsageError
 from edge_alm.hearing.audioset import ontology
 from edge_alm.models.manifest import Manifest, read_manifest
+from edge_alm.reasoning.sentences import Sentences
 from export.corpus import read_table
-from export.sentences import Sentences
 from quantize.agreement import Outputs, compare
 from quantize.encoders import quantise
 from quantize.recordings import evenly
@@ -94,11 +94,11 @@ def _measure(folders: Sequence[Path], texts: Sequence[str]) -> list[tuple[Figure
 
 
 def _embed(encode: Sentences, texts: Sequence[str], i: int) -> object:
-    return encode.embed(texts[i % len(texts)])
+    return encode([texts[i % len(texts)]])
 
 
 _PEAK = """
 from pathlib import Path
-from export.sentences import Sentences
-Sentences(Path({!r})).embed("a dog")
+from edge_alm.reasoning.sentences import Sentences
+Sentences(Path({!r}))(["a dog"])
 """

@@ -55,3 +55,18 @@ def write_phrases(
     """Of :func:`arrays` with the same arguments."""
     np.savez(path, **arrays(pieces, classes, n_in, **changes))
     return path
+
+
+def sentence_arrays(width: int = WIDTH, n_in: int = N_IN) -> dict[str, Any]:
+    """As :func:`arrays`, for a sentence encoder; class ``i`` lies along axis ``i``."""
+    made = arrays(n_in=n_in)
+    for name in ("pieces", "piece_rows", "piece_scales"):
+        del made[name]
+    pointing = np.eye(width, 2 * n_in, dtype=np.float16)
+    class_directions = np.eye(len(CLASSES), width, dtype=np.float16)
+    return {
+        **made,
+        "class_directions": class_directions,
+        "w2": pointing,
+        "b2": np.zeros(width, np.float16),
+    }

@@ -8,15 +8,18 @@ WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", *"abcdefghijklmnopqrstuvwxyz")
 PIECES = (*WORDS, *(f"##{letter}" for letter in WORDS[4:]), "dog", "rain", "bark", ",")
 
 
+WIDTH = 120
+
+
 def save_bert(folder: Path, seed: int = 0) -> Path:
-    """A seeded BERT of two layers [60, 120] with its vocabulary."""
+    """A seeded BERT of two layers [60, WIDTH] with its vocabulary."""
     import torch
     from transformers import BertConfig, BertModel
 
     torch.manual_seed(seed)
     config = BertConfig(
         vocab_size=len(PIECES),
-        hidden_size=120,
+        hidden_size=WIDTH,
         num_hidden_layers=2,
         num_attention_heads=12,
         intermediate_size=128,

@@ -30,6 +30,7 @@ from edge_alm.models.mmproj_file import check_mmproj
 from edge_alm.models.onnx_file import OnnxInfo, check_onnx
 from edge_alm.models.phrases_file import check_phrases
 from edge_alm.models.projector_file import HOP_LEVELS, check_projector
+from edge_alm.models.sentences_folder import SentencesInfo, check_sentences
 from edge_alm.models.sherpa_folder import check_sherpa
 from edge_alm.models.tflite_file import SUFFIX, TfliteInfo, check_tflite
 
@@ -47,6 +48,10 @@ def _check_speech(folder: Path) -> None:
     if manifest.kind != "speech" or not {"encoder", "decoder"} <= manifest.graphs.keys():
         got = f"kind {manifest.kind}, graphs {sorted(manifest.graphs)}"
         raise broken(folder / MANIFEST, "what python -m export whisper makes", got)
+
+
+def _check_sentences(path: Path) -> SentencesInfo:
+    return check_sentences(path.parent)
 
 
 def _check_encoder(path: Path) -> OnnxInfo | TfliteInfo:
@@ -70,6 +75,7 @@ _CHECKS: dict[str, Callable[[Path], Any] | None] = {
     "projector": check_projector,
     "adapter": check_gguf,
     "phrases": check_phrases,
+    "sentences": _check_sentences,
     "background": check_background,
     "audio_projector": check_gguf,
     "thresholds": None,
@@ -134,6 +140,8 @@ class Bundle:
     """A LoRA adapter (GGUF) of the language model; None: without."""
     phrases: Path | None
     """An .npz by which a question's words are compared with what was heard; None: they are not."""
+    sentences: Path | None
+    """Folder of the sentence encoder that ``phrases`` were made for; None: of word pieces."""
     background: Path | None
     """An .npz with what sounds of the user's own are told apart from; None: none can be taught."""
     audio_projector: Path | None
@@ -196,7 +204,7 @@ def load_bundle(
     if not language_model:
         unwanted |= {"language_model", "projector", "adapter", "audio_projector"}
         if encoder is not None:
-            unwanted |= {"phrases", "background"}  # they are of the bundle's encoder
+            unwanted |= {"phrases", "sentences", "background"}  # they are of the bundle's encoder
     paths = {
         role: _find_file(folder, role, definition[role])
         for role in _CHECKS
@@ -230,6 +238,7 @@ def load_bundle(
         projector=paths.get("projector"),
         adapter=paths.get("adapter"),
         phrases=paths.get("phrases"),
+        sentences=paths["sentences"].parent if "sentences" in paths else None,
         background=paths.get("background"),
         audio_projector=paths.get("audio_projector"),
         audio_window_s=float(definition.get("audio_window_s", AUDIO_WINDOW_S)),
@@ -307,7 +316,16 @@ def _check_fit(
 
 
 def _check_phrases(paths: Mapping[str, Path], headers: Mapping[str, Any], width: int) -> None:
-    phrases = headers.get("phrases")
+    phrases, sentences = headers.get("phrases"), headers.get("sentences")
+    if phrases and phrases.of_sentences != (sentences is not None):
+        made_for = ("word pieces", "a sentence encoder")
+        what = "words (a sentence encoder's or pieces of words)"
+        raise _misfit(
+            paths["phrases"], what, made_for[sentences is not None], made_for[phrases.of_sentences]
+        )
+    if phrases and sentences and phrases.width != sentences.width:
+        what = "width (the sentence encoder's)"
+        raise _misfit(paths["phrases"], what, sentences.width, phrases.width)
     if phrases and phrases.inputs != width:
         raise _misfit(paths["phrases"], "inputs (the encoder's embedding)", width, phrases.inputs)
 

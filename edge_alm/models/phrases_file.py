@@ -5,6 +5,9 @@ the sum of its word pieces' rows in ``piece_rows`` [pieces, d] (int8, times ``pi
 [pieces]), at length 1. The encoder's last layer is ``class_rows`` [classes, n_in] (int8, times
 ``class_scales``) and ``class_bias``. The sound tower is ``w1`` [hidden, 2 n_in], ``b1``, ``w2`` [d,
 hidden], ``b2``; ``sharpness`` [1] and ``score_range`` [2] scale what it says.
+
+A table that was made for a sentence encoder has no pieces, but the directions that this one gives
+the classes' names: ``class_directions`` [classes, d].
 """
 
 from __future__ import annotations
@@ -18,9 +21,10 @@ import numpy as np
 from edge_alm.models.files import broken
 from edge_alm.models.npz_file import FLOATS, read_shapes
 
-TEXTS = ("pieces", "classes")
+TEXTS = PIECES, CLASSES = "pieces", "classes"
 _DTYPES: frozenset[np.dtype[Any]] = FLOATS | {np.dtype(np.int8), np.dtype(np.uint8)}
-_MATRICES = ("piece_rows", "class_rows", "w1", "w2")
+_MATRICES = ("class_rows", "w1", "w2")
+_PIECE_ROWS, CLASS_DIRECTIONS = "piece_rows", "class_directions"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,8 @@ class PhrasesInfo:
     """Of the encoder's embedding."""
     width: int
     """Of a phrase's vector."""
+    of_sentences: bool
+    """Whether a sentence encoder makes these vectors, not the sums of pieces."""
 
 
 def check_phrases(path: Path) -> PhrasesInfo:
@@ -41,14 +47,21 @@ def check_phrases(path: Path) -> PhrasesInfo:
         ModelBrokenError: says what is wrong.
     """
     shapes = read_shapes(path, "a phrase table", _DTYPES)
-    matrices = {name: shapes.get(name, ()) for name in _MATRICES}
+    of_sentences = CLASS_DIRECTIONS in shapes
+    names = (CLASS_DIRECTIONS if of_sentences else _PIECE_ROWS, *_MATRICES)
+    matrices = {name: shapes.get(name, ()) for name in names}
     if any(len(shape) != 2 or not all(shape) for shape in matrices.values()):
-        raise broken(path, f"matrices {', '.join(_MATRICES)}", str(matrices))
-    (pieces, width), (classes, inputs), (hidden, _), _ = matrices.values()
+        raise broken(path, f"matrices {', '.join(names)}", str(matrices))
+    (rows, width), (classes, inputs), (hidden, _), _ = matrices.values()
+    texts = {CLASSES} if of_sentences else {PIECES, CLASSES}
+    of_words = (
+        {CLASS_DIRECTIONS: (classes, width)}
+        if of_sentences
+        else {_PIECE_ROWS: (rows, width), "piece_scales": (rows,)}
+    )
     expected = {
-        **{name: shapes[name] for name in TEXTS if len(shapes.get(name, ())) == 1},
-        "piece_rows": (pieces, width),
-        "piece_scales": (pieces,),
+        **{name: shapes[name] for name in sorted(texts) if len(shapes.get(name, ())) == 1},
+        **of_words,
         "class_rows": (classes, inputs),
         "class_scales": (classes,),
         "class_bias": (classes,),
@@ -59,6 +72,6 @@ def check_phrases(path: Path) -> PhrasesInfo:
         "sharpness": (1,),
         "score_range": (2,),
     }
-    if shapes != expected or not shapes.keys() >= set(TEXTS):
+    if shapes != expected or not shapes.keys() >= texts:
         raise broken(path, f"{expected}", f"{shapes}")
-    return PhrasesInfo(inputs, width)
+    return PhrasesInfo(inputs, width, of_sentences)

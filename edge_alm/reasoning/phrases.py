@@ -7,24 +7,29 @@ a small network points from the encoder's embeddings to where the right phrases 
 CLAP, Elizalde et al. 2022, over labels instead of a batch).
 
 A phrase's direction is the sum of vectors of its word pieces, taken from a sentence encoder
-(``export/words.py``): no network to run, and a table of 2 MB.
+(``export/words.py``): no network to run, and a table of 2 MB. Or the sentence encoder itself makes
+it, where the table was made for one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_alm.models.phrases_file import TEXTS, check_phrases
+from edge_alm.models.files import broken
+from edge_alm.models.phrases_file import CLASS_DIRECTIONS, CLASSES, PIECES, check_phrases
+from edge_alm.reasoning.sentences import Sentences
 from edge_alm.reasoning.wordpiece import WordPiece
 
 Floats: TypeAlias = NDArray[np.float32]
+TextSide: TypeAlias = Callable[[Sequence[str]], Floats]
+"""From texts to unit vectors [n, d]."""
 
 TEMPERATURE = 0.03
 TOWER = ("w1", "b1", "w2", "b2")
@@ -58,22 +63,65 @@ def pool(hops: Floats) -> Floats:
     return pooled
 
 
+class PieceSums:
+    """Directions of texts by the vectors of their word pieces.
+
+    Args:
+        arrays: of the file.
+    """
+
+    def __init__(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        self._split = WordPiece(read_lines(arrays[PIECES]))
+        self._rows, self._scales = arrays["piece_rows"], arrays["piece_scales"]
+
+    def __call__(self, texts: Sequence[str]) -> Floats:
+        """See :attr:`Phrases.directions`."""
+        sums = np.zeros((len(texts), self._rows.shape[1]), np.float32)
+        for row, text in zip(sums, texts, strict=True):
+            pieces = self._split(text)
+            scales = self._scales[pieces].astype(np.float32)
+            row += (self._rows[pieces] * scales[:, None]).sum(axis=0)
+        lengths = np.linalg.norm(sums, axis=1, keepdims=True)
+        out: Floats = sums / np.maximum(lengths, _FLOOR)
+        return out
+
+
+def read_lines(array: NDArray[np.uint8]) -> list[str]:
+    """Texts, one a line."""
+    return array.tobytes().decode().split("\n")
+
+
 class Phrases:
     """Judges phrases by a file of :mod:`edge_alm.models.phrases_file`.
 
+    Args:
+        path: of the file.
+        sentences: folder of the sentence encoder that it was made for; None: of none.
+
     Raises:
         ModelMissingError: no such file.
-        ModelBrokenError: an array is missing or does not fit.
+        ModelBrokenError: an array is missing or does not fit, or the sentence encoder does not.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, sentences: Path | None = None) -> None:
         info = check_phrases(path)
         self.n_in = info.inputs
+        if info.of_sentences != (sentences is not None):
+            with_one, without = "a table for a sentence encoder", "one for word pieces"
+            got = (with_one, without) if info.of_sentences else (without, with_one)
+            raise broken(path, got[1], got[0])
         with np.load(path, allow_pickle=False) as arrays:
-            texts = {name: arrays[name].tobytes().decode().split("\n") for name in TEXTS}
+            self.directions: TextSide = (
+                PieceSums(arrays) if sentences is None else Sentences(sentences)
+            )
+            """Unit vectors [n, d] of texts; zeros for a text without a known word."""
             scales = arrays["class_scales"].astype(np.float32)
             self._class_rows = arrays["class_rows"].astype(np.float32) * scales[:, None]
-            self._piece_rows, self._piece_scales = arrays["piece_rows"], arrays["piece_scales"]
+            self._classes = (
+                self.directions(read_lines(arrays[CLASSES]))
+                if sentences is None
+                else arrays[CLASS_DIRECTIONS].astype(np.float32)
+            )
             self._class_bias, self._w1, self._b1, self._w2, self._b2 = (
                 arrays[name].astype(np.float32) for name in ("class_bias", "w1", "b1", "w2", "b2")
             )
@@ -81,19 +129,6 @@ class Phrases:
             self._least, self._most = map(float, arrays["score_range"])
             self.tower_sha256 = sha256(b"".join(arrays[name].tobytes() for name in TOWER)).digest()
             """What was made with one tower is of no use to another."""
-        self._split = WordPiece(texts["pieces"])
-        self._classes = self.directions(texts["classes"])
-
-    def directions(self, texts: Sequence[str]) -> Floats:
-        """Unit vectors [n, d]; zeros for a text without a known word."""
-        sums = np.zeros((len(texts), self._piece_rows.shape[1]), np.float32)
-        for row, text in zip(sums, texts, strict=True):
-            pieces = self._split(text)
-            scales = self._piece_scales[pieces].astype(np.float32)
-            row += (self._piece_rows[pieces] * scales[:, None]).sum(axis=0)
-        lengths = np.linalg.norm(sums, axis=1, keepdims=True)
-        out: Floats = sums / np.maximum(lengths, _FLOOR)
-        return out
 
     def prepare(self, texts: Sequence[str]) -> Prepared:
         """What :meth:`judge` needs to know of texts, worked out once."""

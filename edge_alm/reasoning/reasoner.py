@@ -143,6 +143,7 @@ class LocalReasoner:
         adapter: a LoRA adapter for the model.
         phrases: an .npz by which the words of a question are compared with what was heard; without
             one they are not.
+        sentences: folder of the sentence encoder that ``phrases`` were made for; None: of none.
         trained: whether model and adapter were trained on this scene format; if not, examples
             stand before the scene.
         prior_weight: how much of a choice's log likelihood without the scene is taken from
@@ -164,6 +165,7 @@ class LocalReasoner:
         projector: Path | None = None,
         adapter: Path | None = None,
         phrases: Path | None = None,
+        sentences: Path | None = None,
         trained: bool = False,
         prior_weight: float = 1.0,
         n_ctx: int = DEFAULT_N_CTX,
@@ -176,7 +178,7 @@ class LocalReasoner:
         self._projector = Projector(projector) if projector else None
         self._marks = HopMarks()
         self._levels = SoundLevels()
-        self._stretches = Stretches(Phrases(phrases)) if phrases else None
+        self._stretches = Stretches(Phrases(phrases, sentences)) if phrases else None
         self._trained, self._prior_weight = trained, prior_weight
         if audio_projector:
             probe_audio_tower(audio_projector, model, cache)

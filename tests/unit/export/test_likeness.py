@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 import torch
 from phrase_files import arrays, write_phrases
+from text_models import save_bert
 from toy import LABELS, WIDTH, make_recording
 
 from edge_alm.models.projector_file import HOP_LEVELS
 from edge_alm.reasoning.judges import Judges
 from edge_alm.reasoning.phrases import Heard, Phrases
+from edge_alm.reasoning.sentences import Sentences
 from edge_alm.reasoning.stretches import Stretches
 from export import likeness
 from export.likeness import (
@@ -23,9 +25,11 @@ from export.likeness import (
     gather,
     one_of_four,
     quantised,
+    read_words,
     sureness,
     train,
 )
+from export.minilm import export_minilm
 from export.replay import ALL, FAMILIES, FOLDS, Likeness, fold, replay
 from export.scenes import Placed
 
@@ -126,6 +130,18 @@ def test_a_lesson_is_heard_by_the_tower_that_does_not_know_it(tmp_path: Path) ->
         told = [LABELS[int(np.argmax(shares))] for _, _, shares in judged]
         folds = [fold(getattr(placed, family)) for placed in timeline]
         assert told == [LABELS[FAMILIES.index(family) * FOLDS + i] for i in folds]
+
+
+def test_words_are_sums_of_pieces_or_sentences(tmp_path: Path) -> None:
+    path = write_phrases(tmp_path / "p.npz")
+    found, encode = read_words(path, None)
+    texts = ["dog", "dog bark"]
+    np.testing.assert_array_equal(encode(texts), Phrases(path).directions(texts))
+    assert "piece_rows" in found
+    export_minilm(save_bert(tmp_path / "bert"), tmp_path / "made")
+    nothing, sentences = read_words(path, tmp_path / "made")
+    assert not nothing
+    np.testing.assert_array_equal(sentences(texts), Sentences(tmp_path / "made")(texts))
 
 
 def test_the_command_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

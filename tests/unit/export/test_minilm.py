@@ -11,10 +11,11 @@ from text_models import save_bert
 
 from edge_alm.errors import ModelBrokenError, RefusedError, UsageError
 from edge_alm.models.manifest import MANIFEST, load_manifest, read_golden
+from edge_alm.models.sentences_folder import TEXT_GRAPH
+from edge_alm.reasoning.sentences import Sentences
 from export.__main__ import main
 from export.minilm import export_minilm
 from export.phrases import MiniLM
-from export.sentences import TEXT_GRAPH, Sentences
 
 TEXTS = ("dog", "rain, then a dog barking", "zebra", "Café 7")
 
@@ -58,7 +59,7 @@ def test_what_is_no_sentence_encoder_is_refused(bert: Path, made: Path, tmp_path
         (tmp_path / path.name).write_bytes(path.read_bytes())
     values = json.loads((tmp_path / MANIFEST).read_text())
     (tmp_path / MANIFEST).write_text(json.dumps(values | {"kind": "encoder"}))
-    with pytest.raises(ModelBrokenError, match="sentence encoder"):
+    with pytest.raises(ModelBrokenError, match="export text"):
         Sentences(tmp_path)
     for path in bert.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())

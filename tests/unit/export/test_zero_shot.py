@@ -16,7 +16,7 @@ from export import zero_shot
 from export.corpus import ESC10_FAMILY, Clip, read_table
 from export.imagined import everyday
 from export.replay import ALL, FOLDS, fold
-from export.zero_shot import Heard, Judge, Remembered, Table, Towers, measure, read_paraphrases
+from export.zero_shot import Heard, Judge, Table, Towers, measure, read_paraphrases
 
 TEXTS = ("dog bark", "rain", "door bells")
 
@@ -83,19 +83,6 @@ def test_what_fits_everything_stands_back(tmp_path: Path) -> None:
     corrected = Judge(lenient, None, heard)(heard, TEXTS)
     np.testing.assert_allclose(corrected, Judge(plain, None, heard)(heard, TEXTS), atol=1e-4)
     np.testing.assert_allclose(np.exp(corrected).mean(axis=0), 1.0, rtol=1e-4)
-
-
-def test_a_text_is_encoded_once() -> None:
-    asked: list[str] = []
-
-    def encode(texts: Sequence[str]) -> Floats:
-        asked.extend(texts)
-        return np.array([[len(text), 1] for text in texts], np.float32)
-
-    remembered = Remembered(encode)
-    assert remembered(["a", "bb", "a"])[:, 0].tolist() == [1, 2, 1]
-    assert remembered(["bb", "ccc"])[:, 0].tolist() == [2, 3]
-    assert asked == ["a", "bb", "ccc"]
 
 
 def test_figures_are_those_of_the_clips_they_are_about() -> None:

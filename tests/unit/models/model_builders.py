@@ -78,6 +78,16 @@ def encoder_onnx(width: int = 1024) -> bytes:
     )
 
 
+def sentences_onnx(width: int) -> bytes:
+    """A graph from ids and mask of 4 tokens to a direction, as far as a header goes."""
+    return onnx_model(
+        onnx_node("Identity", ["input_ids", "attention_mask"], "embedding"),
+        onnx_value(11, "input_ids", INT64, [1, 4]),
+        onnx_value(11, "attention_mask", INT64, [1, 4]),
+        onnx_value(12, "embedding", FLOAT, [1, width]),
+    )
+
+
 def gguf_text(text: str | bytes) -> bytes:
     raw = text.encode() if isinstance(text, str) else text
     return struct.pack("<Q", len(raw)) + raw

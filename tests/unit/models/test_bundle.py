@@ -12,18 +12,19 @@ import pytest
 from model_builders import (
     encoder_onnx,
     gguf_file,
+    sentences_onnx,
     small_onnx,
     write_ctranslate2,
     write_projector,
 )
-from phrase_files import write_phrases
+from phrase_files import sentence_arrays, write_phrases
 from tflite_files import write_tflite
 
 from edge_alm.errors import ModelBrokenError, ModelMissingError, UsageError
 from edge_alm.models import store
 from edge_alm.models.bundle import SCENE_FORMAT, about_bundle, load_bundle, shipped_bundles
 from edge_alm.models.catalog import DEFAULT_BUNDLE
-from edge_alm.models.manifest import Graph, Manifest, Tensor, write_manifest
+from edge_alm.models.manifest import MANIFEST, Graph, Manifest, Tensor, write_manifest
 from edge_alm.models.onnx_file import check_onnx
 from edge_alm.reasoning import prompts
 
@@ -199,6 +200,50 @@ def test_a_phrase_table_of_another_width_is_refused(tmp_path: Path) -> None:
     write_phrases(tmp_path / "phrases.npz", n_in=1000)
     with pytest.raises(ModelBrokenError, match="embedding"):
         load_bundle(write_bundle(tmp_path, phrases=own(tmp_path, "phrases.npz")))
+
+
+def write_sentences(folder: Path, **change: Any) -> dict[str, str]:
+    """A sentence encoder's folder within a bundle's, whose network does nothing."""
+    folder.mkdir(exist_ok=True)
+    (folder / "minilm.onnx").write_bytes(sentences_onnx(6))
+    (folder / "vocab.txt").write_text("[CLS]\n[SEP]\n[UNK]\n")
+    ids = Tensor("int64", (1, 4))
+    graph = Graph(
+        "minilm.onnx",
+        check_onnx(folder / "minilm.onnx").opsets["ai.onnx"],
+        {"input_ids": ids, "attention_mask": ids},
+        {"embedding": Tensor("float32", (1, 6))},
+    )
+    manifest = Manifest("text", "minilm", "bert", ("x",), "MIT", graphs={"text": graph})
+    write_manifest(folder, replace(manifest, **change))
+    return own(folder.parent, f"{folder.name}/{MANIFEST}")
+
+
+def test_a_sentence_encoder_needs_the_table_that_was_made_for_it(tmp_path: Path) -> None:
+    made = sentence_arrays(n_in=1024)
+    np.savez(tmp_path / "phrases.npz", **made)
+    sentences = write_sentences(tmp_path / "sentences")
+    table = own(tmp_path, "phrases.npz")
+    bundle = load_bundle(write_bundle(tmp_path, phrases=table, sentences=sentences))
+    assert bundle.sentences == tmp_path / "sentences"
+    assert load_bundle(write_bundle(tmp_path)).sentences is None
+    with pytest.raises(ModelBrokenError, match="expected word pieces, got a sentence encoder"):
+        load_bundle(write_bundle(tmp_path, phrases=table))
+    wide = {**made, "class_directions": np.zeros((3, 7), np.float16)}
+    wide |= {"w2": np.zeros((7, 2 * 1024), np.float16), "b2": np.zeros(7, np.float16)}
+    np.savez(tmp_path / "phrases.npz", **wide)
+    with pytest.raises(ModelBrokenError, match="expected 6, got 7"):
+        load_bundle(
+            write_bundle(tmp_path, phrases=own(tmp_path, "phrases.npz"), sentences=sentences)
+        )
+    write_phrases(tmp_path / "phrases.npz", n_in=1024)
+    with pytest.raises(ModelBrokenError, match="expected a sentence encoder, got word pieces"):
+        load_bundle(
+            write_bundle(tmp_path, phrases=own(tmp_path, "phrases.npz"), sentences=sentences)
+        )
+    other = write_sentences(tmp_path / "sentences", kind="speech")
+    with pytest.raises(ModelBrokenError, match="export text"):
+        load_bundle(write_bundle(tmp_path, sentences=other))
 
 
 def test_a_projector_in_the_language_models_place_is_refused(tmp_path: Path) -> None:

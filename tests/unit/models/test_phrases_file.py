@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from phrase_files import N_IN, WIDTH, arrays, write_phrases
+from phrase_files import N_IN, WIDTH, arrays, sentence_arrays, write_phrases
 
 from edge_alm.errors import ModelBrokenError, ModelMissingError
 from edge_alm.models.phrases_file import TEXTS, PhrasesInfo, check_phrases
 
 
 def test_the_widths_are_read(tmp_path: Path) -> None:
-    assert check_phrases(write_phrases(tmp_path / "p.npz")) == PhrasesInfo(N_IN, WIDTH)
+    np.savez(tmp_path / "s.npz", **sentence_arrays())
+    assert check_phrases(tmp_path / "s.npz") == PhrasesInfo(N_IN, WIDTH, True)
+    assert check_phrases(write_phrases(tmp_path / "p.npz")) == PhrasesInfo(N_IN, WIDTH, False)
 
 
-@pytest.mark.parametrize("name", arrays())
-def test_every_array_is_needed_and_has_its_shape(tmp_path: Path, name: str) -> None:
-    made = arrays()
+@pytest.mark.parametrize(
+    ("made", "name"),
+    [(made, name) for made in (arrays(), sentence_arrays()) for name in made],
+    ids=lambda value: value if isinstance(value, str) else f"{len(value)} arrays",
+)
+def test_every_array_is_needed_and_has_its_shape(
+    tmp_path: Path, made: dict[str, Any], name: str
+) -> None:
     path = tmp_path / "p.npz"
     np.savez(path, **{key: value for key, value in made.items() if key != name})
     with pytest.raises(ModelBrokenError):
