@@ -41,6 +41,7 @@ _ASKING = frozenset(
 """Words of a question that name nothing that was heard."""
 _SPEAKING = frozenset(("said", "say", "says", "saying", "tell", "told"))
 """Those of them that ask for what was said."""
+_WHETHER = re.compile(r"\s*(?:are|did|has|have|is|was|were)\b", re.IGNORECASE)
 _COUNTING = re.compile(r"\bhow\s+(?:often|many\s+times)\b", re.IGNORECASE)
 
 
@@ -75,8 +76,10 @@ def recall(
     since_unix = time.time() - since_s
     heard = heard_since(log, since_unix)
     counted = count(heard, question)
-    if counted is not None and (not options or str(counted) in options):
-        text, took_ms = str(counted), round(1000.0 * (time.perf_counter() - began_s), 1)
+    known = "no" if is_denied(heard, question) else None if counted is None else str(counted)
+    text = known if not options else next((o for o in options if o.lower() == known), None)
+    if text is not None:
+        took_ms = round(1000.0 * (time.perf_counter() - began_s), 1)
         return Answer(question, text, text if options else None, 1.0, took_ms, took_ms)
     ears.relive(choose(heard, question, since_unix))
     looked_ms = 1000.0 * (time.perf_counter() - began_s)
@@ -99,6 +102,18 @@ def count(heard: Iterable[Heard], question: str) -> int | None:
     found = _without_voices(heard)
     meant = _meaning(question, found)
     return sum(one.count for one in found if one.label in meant) if meant else None
+
+
+def is_denied(heard: Iterable[Heard], question: str) -> bool:
+    """Whether the question asks if something was heard, and names only sounds that never were.
+
+    Of a day of wind and vehicles SmolLM2-135M says "yes" to a siren, which is a vehicle's.
+    """
+    if not _WHETHER.match(question) or _asks_words(question):
+        return False
+    found = list(heard)
+    meant = _meaning(question, found)
+    return bool(meant) and meant.isdisjoint(one.label for one in found)
 
 
 def choose(

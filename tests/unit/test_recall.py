@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from edge_alm.log import EventLog, Heard
 from edge_alm.reasoning.prompts import event_line
-from edge_alm.recall import BUDGET_TOKENS, choose, count, count_tokens, recall
+from edge_alm.recall import BUDGET_TOKENS, choose, count, count_tokens, is_denied, recall
 from edge_alm.types import Sound, Speech
 
 SINCE = 1_800_000_000.0
@@ -133,20 +133,36 @@ def test_what_a_question_asks_to_count_is_counted(question: str, counted: int | 
     assert count(DAY, question) == counted
 
 
+@pytest.mark.parametrize(
+    ("question", "denied"),
+    [
+        ("Was there a siren?", True),
+        ("did you hear a cow?", True),
+        ("Did anyone knock?", False),
+        ("Was there a siren after the knock?", False),
+        ("Did anyone say siren?", False),
+        ("Where was the siren?", False),
+        ("Was it loud?", False),
+    ],
+)
+def test_what_was_never_heard_is_denied(question: str, denied: bool) -> None:
+    assert is_denied(DAY, question) == denied
+
+
 def test_utterances_are_counted_with_and_without_words() -> None:
     heard = [said("hello", 1.0), said("", 2.0, 4), sound("Conversation", 1.0, 7)]
     assert count(heard, "How often did someone speak?") == 5
 
 
-def test_a_count_needs_no_language_model(tmp_path: Path) -> None:
+def test_what_the_log_settles_needs_no_language_model(tmp_path: Path) -> None:
     with EventLog(tmp_path / "log") as log:
         for i in range(14):
             log.write(Sound("Bark", float(i), i + 0.5, 0.9, "end"))
         log.write(Speech("hello", 20.0, 21.0, 0.9))
     ears: Any = None  # would be asked otherwise
 
-    def ask(**more: Any) -> str | None:
-        answer = recall(ears, tmp_path / "log", "How often did the dog bark?", 60.0, **more)
+    def ask(question: str = "How often did the dog bark?", **more: Any) -> str | None:
+        answer = recall(ears, tmp_path / "log", question, 60.0, **more)
         assert answer.confidence == 1.0
         assert answer.total_ms >= answer.ttft_ms > 0.0
         return answer.choice if more else answer.text
@@ -154,3 +170,8 @@ def test_a_count_needs_no_language_model(tmp_path: Path) -> None:
     assert ask() == ask(choices=["3", "14"]) == "14"
     with pytest.raises(AttributeError):
         ask(choices=["few", "many"])
+    siren = "Was there a siren?"
+    assert ask(siren) == "no"
+    assert ask(siren, choices=["Yes", "No"]) == "No"
+    with pytest.raises(AttributeError):
+        ask(siren, choices=["often", "never"])
