@@ -51,7 +51,7 @@ class _Hops(Stretches):
         self.rows += list(features)
         self.ends_s += np.linspace(start_s, end_s, len(features) + 1)[1:].tolist()
 
-    def tell(self, start_s: float, end_s: float) -> None:
+    def tell(self, start_s: float, end_s: float, loudness: int | None = None) -> None:
         pass
 
     def begin_stream(self) -> None:

@@ -37,7 +37,7 @@ from edge_alm.hearing.audioset import read_labels
 from edge_alm.models import store
 from edge_alm.reasoning.phrases import TEMPERATURE, Floats, Heard, PieceSums, TextSide
 from edge_alm.reasoning.sentences import Sentences
-from edge_alm.reasoning.stretches import DOUBTFUL, HARDLY, SURE, Stretches
+from edge_alm.reasoning.stretches import DOUBTS, Stretches
 from export.corpus import similar
 from export.imagined import read_classifier
 from export.recordings import Recording, read_recordings
@@ -268,7 +268,7 @@ def main() -> None:
     least, most = np.quantile(torch.cat(right).numpy(), RANGE)
     arrays["score_range"] = np.array([least, most], np.float32)
     print(f"scores from {least:.1f} to {most:.1f}")
-    scale = [float(least + at * (most - least)) for at in (SURE, DOUBTFUL, HARDLY)]
+    scale = [float(least + at * (most - least)) for at in DOUBTS]
     for low, high in pairwise([*reversed(scale), math.inf]):
         share = sureness(torch.cat(right), torch.cat(wrong), low, high)
         print(f"from {low:.1f} on, of as many right and wrong names: {share:.1%} right")

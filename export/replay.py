@@ -27,7 +27,7 @@ FAMILIES = ("source", "label")
 HOP_S = HOP_SAMPLES / SAMPLE_RATE_HZ
 _MARK = re.compile(r"\[(\d+\.\d)\]")
 _NAMED = re.compile(r'\[(\d+\.\d)-(\d+\.\d) (?!lost\]|maybe )([^"].*?)(?: (0\.\d))?(?: L\d)?\]')
-_SOUND = re.compile(r'\[(\d+\.\d)-(\d+\.\d) (?!lost\])[^"]')
+_SOUND = re.compile(r'\[(\d+\.\d)-(\d+\.\d) (?!lost\])[^"].*?(?: L(\d))?\]')
 
 
 def replay(items: Iterable[Item], stretches: Stretches) -> None:
@@ -45,7 +45,8 @@ def replay(items: Iterable[Item], stretches: Stretches) -> None:
         elif mark := _MARK.fullmatch(item):
             at_s = float(mark[1])
         elif sound := _SOUND.match(item):
-            stretches.tell(float(sound[1]), float(sound[2]))
+            loudness = int(sound[3]) if sound[3] else None
+            stretches.tell(float(sound[1]), float(sound[2]), loudness)
 
 
 def hops_of(items: Iterable[Item]) -> list[tuple[float, Floats]]:

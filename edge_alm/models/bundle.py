@@ -35,7 +35,7 @@ from edge_alm.models.sherpa_folder import check_sherpa
 from edge_alm.models.tflite_file import SUFFIX, TfliteInfo, check_tflite
 
 DEFINITION = "bundle.json"
-SCENE_FORMAT = 3
+SCENE_FORMAT = 4
 """The form in which a language model reads the scene here. A projector and an adapter are trained
 on one form; a test holds that this is the one of :mod:`edge_alm.reasoning.prompts`."""
 

@@ -32,10 +32,17 @@ quietest really recorded recording recordings repeat richer said second seconds 
 shorter shortest smallest soft softer sooner sort sorts sound sounded sounding sounds speak spoke
 spoken start started starts strong strongest sure tell think time total voice volume word words
 """
+_LOUDNESS = """
+faint faintest loud louder loudest quiet quieter quietest soft softer strong strongest volume
+"""
+LOUDNESS = frozenset(_LOUDNESS.split())
+_LENGTH = "briefest lasted length long longer longest short shorter shortest soonest took"
+LENGTH = frozenset(_LENGTH.split())
 COMMON = frozenset(f"{_FUNCTION} {_LISTENING}".split())
 """Words of which no phrase is made."""
 _HOW = frozenset(("a", "an", "the", "and", "loud", "quiet", "long", "short", "near", "far"))
 """What stands in front of a sound's name in a list, or in a caption for how it sounds."""
+_WORD = re.compile(r"\w+")
 _BORDER = re.compile(r"[^\w\s'-]+|\bthen\b")
 
 
@@ -48,6 +55,11 @@ def asked_phrases(question: str, choices: Sequence[str] = ()) -> tuple[list[str]
     chosen = _distinct(part for choice in choices for part in split_order(choice))
     words = _distinct(part for part in _runs(question) if part not in set(chosen))
     return chosen[:MAX_PHRASES], words[: MAX_PHRASES - len(chosen[:MAX_PHRASES])]
+
+
+def asks_for(words: frozenset[str], question: str, choices: Sequence[str] = ()) -> bool:
+    """Whether one of the words, as :data:`LOUDNESS`, is in the question or its choices."""
+    return any(not words.isdisjoint(_WORD.findall(text.lower())) for text in (question, *choices))
 
 
 def split_order(text: str) -> list[str]:

@@ -51,7 +51,7 @@ LLAMA3 = ChatFormat(
     "<|eot_id|>",
 )
 
-SCENE_FORMAT = 3
+SCENE_FORMAT = 4
 """Of all that is fixed here and in :mod:`edge_alm.reasoning.marks`. An adapter is trained on one
 format; who changes a word that it reads counts this up and trains anew."""
 SYSTEM = (
@@ -172,18 +172,33 @@ def guess_line(guess: Guess, loudness: int | None = None) -> str:
     return f"[{_span(guess.start, guess.end)} maybe {text}{_loud(loudness)}]\n"
 
 
-def likeness_line(matches: Sequence[tuple[str, float, str]]) -> str:
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A phrase that fits a stretch."""
+
+    phrase: str
+    start_s: float
+    doubts: int = 0
+    """Marks of doubt."""
+    loudness: int | None = None
+    length_s: float | None = None
+
+
+def likeness_line(matches: Sequence[Match]) -> str:
     """Where phrases of a question fit what was heard: each with the start of the stretch in seconds
-    and a mark of doubt, in order of time: ``[like dog bark 12, 15?, rain 40??]``.
+    and marks of doubt, in order of time: ``[like dog bark 12, 15?, rain 40??]``.
 
     Whole seconds, rounded down as they begin a stretch's own line; a phrase again and again is told
-    once.
+    once. How loud and how long the stretch was follows where that is known and asked for:
+    ``[like dog bark 12 L7 1.5s]``.
     """
     told, last = "", ""
-    for phrase, start_s, doubt in matches:
-        name = "" if phrase == last else f" {one_line(phrase).lower()}"
-        told += f"{',' if told else ''}{name} {int(round(start_s, 1))}{doubt}"
-        last = phrase
+    for match in matches:
+        name = "" if match.phrase == last else f" {one_line(match.phrase).lower()}"
+        length = "" if match.length_s is None else f" {match.length_s:.1f}s"
+        told += f"{',' if told else ''}{name} {int(round(match.start_s, 1))}{'?' * match.doubts}"
+        told += _loud(match.loudness) + length
+        last = match.phrase
     return f"[like{told}]\n"
 
 

@@ -211,16 +211,18 @@ class LocalReasoner:
     def append_event(self, event: Event) -> None:
         """See :class:`Reasoner`."""
         if is_heard(event):
-            self._append_text(event_line(event, self._loudness(event)), until_s(event))
+            loudness = self._loudness(event)
+            self._append_text(event_line(event, loudness), until_s(event))
             if self._stretches and isinstance(event, Sound):
-                self._stretches.tell(event.start, until_s(event))
+                self._stretches.tell(event.start, until_s(event), loudness)
 
     def append_guess(self, guess: Guess) -> None:
         """See :class:`Reasoner`."""
         if self._trained:
-            self._append_text(guess_line(guess, self._levels.step(guess)), guess.end)
+            loudness = self._levels.step(guess)
+            self._append_text(guess_line(guess, loudness), guess.end)
             if self._stretches:
-                self._stretches.tell(guess.start, guess.end)
+                self._stretches.tell(guess.start, guess.end, loudness)
 
     def append_embeddings(
         self, embeddings: NDArray[np.float32], start_s: float, end_s: float
@@ -394,7 +396,8 @@ class LocalReasoner:
         """Which of the question's phrases the stretches of the scene are like."""
         if self._stretches is None:
             return []
-        spans = [(sound.start, math.inf if now_s is None else now_s) for sound in ongoing]
+        until = math.inf if now_s is None else now_s
+        spans = [(sound.start, until, self._loudness(sound, now_s)) for sound in ongoing]
         from_s = -math.inf if since_s is None else since_s
         return self._stretches.lines(question, choices, spans, from_s)
 

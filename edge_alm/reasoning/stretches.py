@@ -15,9 +15,9 @@ from itertools import groupby
 import numpy as np
 
 from edge_alm.models.projector_file import HOP_LEVELS
-from edge_alm.reasoning.asked import asked_phrases
+from edge_alm.reasoning.asked import LENGTH, LOUDNESS, asked_phrases, asks_for
 from edge_alm.reasoning.phrases import Floats, Heard, Phrases
-from edge_alm.reasoning.prompts import likeness_line, recording_line
+from edge_alm.reasoning.prompts import Match, likeness_line, recording_line
 
 KEPT_S = 120.0
 """A longer sound is judged by its last two minutes."""
@@ -25,10 +25,12 @@ MAX_STRETCHES = 512
 MAX_MATCHES = 5
 """Before a question, about six of SmolLM2's tokens each, which the first token waits for; the best
 are told."""
-SURE, DOUBTFUL, HARDLY = 5 / 6, 1 / 2, 1 / 6
-"""Of the scale of scores. Of a sound, and a name that is right as often as not, the name was right
-in 99 % of cases from the first on, in 86 % between the first two, in 50 % between the last two
+DOUBTS = 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6
+"""Of the scale of scores: a mark of doubt for each that is not reached. Of a sound, and a name that
+is right as often as not, the name was right in 99, 92, 80, 61 and 40 % of cases, the surest first
 (``python -m export.likeness``, of what the towers had not met)."""
+HARDLY = DOUBTS[-1]
+"""What fits less is told only of choices."""
 CLOSE = 2 / 9
 """A second phrase is told with the best one where it is so near on that scale."""
 EARLY_S, LATE_S = 0.2, 0.6
@@ -48,6 +50,8 @@ class Stretch:
     heard: Heard
     recording: str
     stream: int
+    loudness: int | None = None
+    """As its line in the scene tells it."""
 
 
 class Stretches:
@@ -65,8 +69,8 @@ class Stretches:
         """Forget everything."""
         self._hops: deque[tuple[float, Floats]] = deque()
         """When each ended, and its embedding."""
-        self._told: list[tuple[float, float]] = []
-        """Spans of the stream under way that are not in ``_over`` yet."""
+        self._told: dict[tuple[float, float], int | None] = {}
+        """Spans, and how loud they were, of the stream under way that are not in ``_over`` yet."""
         self._over: deque[Stretch] = deque(maxlen=MAX_STRETCHES)
         self._recording, self._stream = "", 0
 
@@ -80,11 +84,11 @@ class Stretches:
         for end, row in zip(edges, features, strict=True):
             self._hops.append((float(end), row[:-HOP_LEVELS]))
 
-    def tell(self, start_s: float, end_s: float) -> None:
+    def tell(self, start_s: float, end_s: float, loudness: int | None = None) -> None:
         """Something was heard in this span of the stream under way."""
         known = [(s.start_s, s.end_s) for s in self._over if s.stream == self._stream]
         if not any(_same((start_s, end_s), span) for span in (*self._told, *known)):
-            self._told.append((start_s, end_s))
+            self._told[start_s, end_s] = loudness
 
     def begin_stream(self) -> None:
         """Another clock begins."""
@@ -101,7 +105,7 @@ class Stretches:
         self,
         question: str,
         choices: Sequence[str] = (),
-        ongoing: Sequence[tuple[float, float]] = (),
+        ongoing: Sequence[tuple[float, float, int | None]] = (),
         since_s: float = -math.inf,
     ) -> list[str]:
         """What to read before a question.
@@ -109,7 +113,7 @@ class Stretches:
         Args:
             question: any text.
             choices: of its answers.
-            ongoing: spans of sounds that have not ended.
+            ongoing: spans of sounds that have not ended, and how loud they are.
             since_s: what was over by then, and other streams, are left out.
         """
         self._settle()
@@ -123,6 +127,7 @@ class Stretches:
         chosen, words = asked_phrases(question, choices)
         asked = [*chosen, *words]
         prepared = self._phrases.prepare(asked)
+        loud, long = (asks_for(words, question, choices) for words in (LOUDNESS, LENGTH))
         matches = [
             (share, i, phrase)
             for i, stretch in enumerate(stretches)
@@ -136,7 +141,10 @@ class Stretches:
         for recording, found in by_recording:
             if recording:
                 lines.append(recording_line(recording))
-            told = [(phrase, stretches[i].start_s, _doubt(share)) for share, i, phrase in found]
+            told = [
+                _match(phrase, share, stretches[i], loud=loud, long=long)
+                for share, i, phrase in found
+            ]
             lines.append(likeness_line(told))
         return lines
 
@@ -154,11 +162,12 @@ class Stretches:
 
     def _settle(self) -> None:
         """Take in the spans that were told."""
-        stretches = [s for span in sorted(self._told) if (s := self._hear(*span)) is not None]
-        self._told = []
+        told = sorted(self._told.items())
+        self._told = {}
+        stretches = [s for span, loud in told if (s := self._hear(*span, loud)) is not None]
         self._over.extend(stretches)
 
-    def _hear(self, start_s: float, end_s: float) -> Stretch | None:
+    def _hear(self, start_s: float, end_s: float, loudness: int | None) -> Stretch | None:
         """None where no hop is known of that time."""
         hops = [row for end, row in self._hops if start_s + EARLY_S < end < end_s + LATE_S] or [
             row for end, row in self._hops if start_s < end < end_s + 2 * LATE_S
@@ -166,7 +175,7 @@ class Stretches:
         if not hops:
             return None
         heard = self.hear(np.stack(hops), start_s, end_s)
-        return Stretch(start_s, end_s, heard, self._recording, self._stream)
+        return Stretch(start_s, end_s, heard, self._recording, self._stream, loudness)
 
 
 def _matches(
@@ -187,8 +196,15 @@ def _matches(
     ]
 
 
-def _doubt(share: float) -> str:
-    return "" if share >= SURE else "?" if share >= DOUBTFUL else "??"
+def _match(phrase: str, share: float, stretch: Stretch, *, loud: bool, long: bool) -> Match:
+    length_s = round(stretch.end_s, 1) - round(stretch.start_s, 1)  # as a line of the scene has it
+    return Match(
+        phrase,
+        stretch.start_s,
+        sum(share < least for least in DOUBTS),
+        stretch.loudness if loud else None,
+        length_s if long and math.isfinite(length_s) else None,
+    )
 
 
 def _same(a: tuple[float, float], b: tuple[float, float]) -> bool:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from phrase_files import write_phrases
 
 from edge_alm.models.projector_file import HOP_LEVELS
+from edge_alm.reasoning.loudness import SoundLevels
 from edge_alm.reasoning.phrases import Phrases
 from edge_alm.reasoning.stretches import Stretches
 from edge_alm.types import Guess, Sound, Speech
@@ -18,7 +19,7 @@ from export.recordings import Recorder
 from export.replay import HOP_S, heard_in, replay
 from export.scenes import Placed
 
-QUESTION = "Which came first?", ["rain", "dog", "bell"]
+CHOICES = "rain", "dog", "bell"
 
 
 @pytest.fixture(scope="module")
@@ -37,26 +38,29 @@ def phrases(tmp_path_factory: pytest.TempPathFactory) -> Phrases:
 def test_what_was_written_down_compares_as_what_was_heard(
     phrases: Phrases, sounds: list[tuple[int, int, int, bool]]
 ) -> None:
-    recorder, direct = Recorder(), Stretches(phrases)
+    recorder, direct, levels = Recorder(), Stretches(phrases), SoundLevels()
     at = 0
     for unit, hops, pause, sure in sounds:
         at += pause
         start_s, end_s = at * HOP_S, (at + hops) * HOP_S
         features = np.zeros((hops, 3 + HOP_LEVELS), np.float32)
-        features[:, unit] = 1.0
+        features[:, unit], features[:, 3:] = 1.0, unit / 3
         for row, i in zip(features, range(at, at + hops), strict=True):
             recorder.append_embeddings(row[None], i * HOP_S, (i + 1) * HOP_S)
             direct.put(row[None], i * HOP_S, (i + 1) * HOP_S)
+            levels.put(row[None], i * HOP_S, (i + 1) * HOP_S)
+        heard = Sound("Bell", start_s, end_s, 0.9, "end")
         if sure:
-            recorder.append_event(Sound("Bell", start_s, end_s, 0.9, "end"))
+            recorder.append_event(heard)
         else:
             recorder.append_guess(Guess(("Bell", "Rain"), start_s, end_s))
-        direct.tell(start_s, end_s)
+        direct.tell(start_s, end_s, levels.step(heard))
         at += hops
     recorder.append_event(Speech("dog", at * HOP_S, (at + 2) * HOP_S, 0.9))
     replayed = Stretches(phrases)
     replay(recorder.items(), replayed)
-    assert replayed.lines(*QUESTION) == direct.lines(*QUESTION)
+    for question in ("Which came first?", "Was the loudest one the longest?"):
+        assert replayed.lines(question, CHOICES) == direct.lines(question, CHOICES)
 
 
 def test_a_span_belongs_to_what_fills_it() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_alm.reasoning.asked import COMMON, MAX_PHRASES, asked_phrases
+from edge_alm.reasoning.asked import COMMON, LENGTH, LOUDNESS, MAX_PHRASES, asked_phrases, asks_for
 from export.wordings import WORDINGS
 
 ONE, OTHER, LIST = "wooden door", "rain", ("rain", "wooden door", "dog bark")
@@ -25,6 +25,21 @@ def test_a_question_asks_about_the_sounds_it_names_and_no_others(form: str, word
     chosen, words = asked_phrases(question)
     assert chosen == []
     assert sorted(words) == sorted(expected)
+
+
+@pytest.mark.parametrize(
+    ("form", "wording"), [(form, text) for form, texts in WORDINGS.items() for text in texts]
+)
+def test_a_question_asks_how_loud_or_how_long_where_it_does(form: str, wording: str) -> None:
+    if wording != "What made the most noise?":  # "noise" alone asks for anything
+        assert asks_for(LOUDNESS, wording) == (form in ("loudest", "quietest"))
+    assert asks_for(LENGTH, wording) == (form in ("longest", "shortest"))
+
+
+def test_choices_ask_too_and_parts_of_words_do_not() -> None:
+    assert asks_for(LOUDNESS, "Which fits?", ["a loud dog", "rain"])
+    assert not asks_for(LOUDNESS, "A cloud?", ["loudspeaker"])
+    assert asks_for(LENGTH, "Was it SHORT?")
 
 
 def test_choices_are_taken_apart_where_they_tell_an_order() -> None:

@@ -14,7 +14,7 @@ from phrase_files import write_phrases
 
 from edge_alm.models.projector_file import HOP_LEVELS
 from edge_alm.reasoning.phrases import Phrases
-from edge_alm.reasoning.stretches import KEPT_S, MAX_MATCHES, MAX_STRETCHES, Stretches
+from edge_alm.reasoning.stretches import DOUBTS, KEPT_S, MAX_MATCHES, MAX_STRETCHES, Stretches
 
 HOP_S = 0.48
 DOG, RAIN, BELL = np.eye(3, dtype=np.float32)
@@ -26,11 +26,17 @@ def phrases(tmp_path_factory: pytest.TempPathFactory) -> Phrases:
     return Phrases(write_phrases(folder / "phrases.npz"))
 
 
-def hear(stretches: Stretches, unit: np.ndarray, start_s: float, hops: int = 2) -> None:
+def hear(
+    stretches: Stretches,
+    unit: np.ndarray,
+    start_s: float,
+    hops: int = 2,
+    loudness: int | None = None,
+) -> None:
     """A sound of some hops, told when it is over."""
     features = np.concatenate((np.tile(unit, (hops, 1)), np.full((hops, HOP_LEVELS), 9.0)), axis=1)
     stretches.put(features.astype(np.float32), start_s, start_s + hops * HOP_S)
-    stretches.tell(start_s, start_s + hops * HOP_S)
+    stretches.tell(start_s, start_s + hops * HOP_S, loudness)
 
 
 def test_each_stretch_tells_the_choice_it_is_most_like(phrases: Phrases) -> None:
@@ -53,7 +59,7 @@ def test_a_phrase_that_fits_nothing_is_told_as_a_choice_alone(phrases: Phrases) 
     hear(stretches, DOG, 1.0)
     assert stretches.lines("Was there any rain?", ["yes", "no"]) == []
     (line,) = stretches.lines("Which was it?", ["rain", "door"])
-    assert re.fullmatch(r"\[like (rain|door) 1\?\?\]\n", line)
+    assert re.fullmatch(r"\[like (rain|door) 1\?{5}\]\n", line)
 
 
 def test_the_surer_the_fewer_marks_of_doubt(phrases: Phrases) -> None:
@@ -62,10 +68,10 @@ def test_the_surer_the_fewer_marks_of_doubt(phrases: Phrases) -> None:
         stretches = Stretches(phrases)
         hear(stretches, (share * DOG + (1 - share) * RAIN).astype(np.float32), 1.0)
         lines = stretches.lines("Was there a dog?", ["yes", "no"])
-        marks.append(lines[0].count("?") if lines else 3)
+        marks.append(lines[0].count("?") if lines else len(DOUBTS))
     assert marks == sorted(marks)
     assert marks[0] == 0
-    assert marks[-1] == 3
+    assert marks[-1] == len(DOUBTS)
 
 
 def test_two_that_fit_as_well_are_both_told(phrases: Phrases) -> None:
@@ -120,8 +126,33 @@ def test_a_sound_that_goes_on_is_compared_too_and_not_kept(phrases: Phrases) -> 
     hear(stretches, DOG, 1.0)
     stretches.put(np.full((4, 3 + HOP_LEVELS), 1.0, np.float32) * [*RAIN, 0, 0, 0, 0], 5.0, 6.92)
     question = "Which?", ["rain", "dog"]
-    assert stretches.lines(*question, [(5.0, math.inf)]) == ["[like dog 1, rain 5]\n"]
+    assert stretches.lines(*question, [(5.0, math.inf, None)]) == ["[like dog 1, rain 5]\n"]
     assert stretches.lines(*question) == ["[like dog 1]\n"]
+
+
+def test_how_loud_and_how_long_it_was_is_told_where_that_is_asked(phrases: Phrases) -> None:
+    stretches = Stretches(phrases)
+    hear(stretches, DOG, 1.0, loudness=7)
+    hear(stretches, RAIN, 5.0, hops=5)
+    choices = ["rain", "dog"]
+    asked = {
+        "Which was it?": "[like dog 1, rain 5]\n",
+        "Which was the loudest?": "[like dog 1 L7, rain 5]\n",
+        "Which was the longest?": "[like dog 1 1.0s, rain 5 2.4s]\n",
+        "Which loud one lasted?": "[like dog 1 L7 1.0s, rain 5 2.4s]\n",
+    }
+    assert {question: "".join(stretches.lines(question, choices)) for question in asked} == asked
+    (line,) = stretches.lines("Which fits?", ["a loud dog", "a quiet rain"])
+    assert line == "[like dog 1 L7, rain 5]\n"
+
+
+def test_the_length_of_what_goes_on_is_told_where_the_time_is_known(phrases: Phrases) -> None:
+    stretches = Stretches(phrases)
+    hear(stretches, DOG, 1.0)
+    question = "Which was the longest and loudest?", ["rain", "dog"]
+    for until_s, told in ((math.inf, "L4"), (3.5, "L4 2.5s")):
+        lines = stretches.lines(*question, [(1.0, until_s, 4)])
+        assert lines == [f"[like dog 1 1.0s, 1 {told}]\n"]
 
 
 def test_a_span_of_which_no_hop_is_known_is_not_told(phrases: Phrases) -> None:
