@@ -41,6 +41,7 @@ SHARES = (
     "choices",
     "long",
     "likeness",
+    "seek",
 )
 NAMES = ("kitchen", "street", "garden", "office", "morning", "evening", "a", "b", "one", "two")
 SPEECH = "speech"
@@ -81,6 +82,10 @@ class LessonsConfig:
     questions: int = 6
     skills: tuple[str, ...] = ()
     """Of the questions; without them all."""
+    sought: tuple[str, ...] = ()
+    """Skills that few scenes allow: one in five has a sound that is loudest beyond dispute."""
+    seek: float = 0.0
+    """Scenes of one recording that are drawn until one allows a question of ``sought``."""
     choices: float = 1.0
     longest_tokens: int = 700
 
@@ -98,6 +103,8 @@ class LessonsConfig:
             raise ValueError(f"shares: not negative, not all 0, got {self.shares}")
         if self.questions < 1:
             raise ValueError(f"questions: at least 1, got {self.questions}")
+        if self.seek and not self.sought:
+            raise ValueError("seek: skills that are sought, got none")
 
 
 class Lessons:
@@ -173,6 +180,9 @@ class Lessons:
         sentences = [
             self._sentences[i] for i in rng.permutation(len(self._sentences))[:_DISTRACTORS]
         ]
+        found: Asked | None = None
+        if len(recordings) == 1 and config.seek and rng.random() < config.seek:
+            recordings[0], found = self._seek(rng, labels, sentences)
         timelines = [r.timeline for r in recordings]
         durations_s = [r.duration_s for r in recordings]
 
@@ -192,7 +202,9 @@ class Lessons:
                     made.setdefault(one.question, one)
             return list(made.values())
 
-        asked = questions(config.questions)
+        asked = questions(config.questions - (found is not None))
+        if found and all(found.question != one.question for one in asked):
+            asked.append(found)
         if not asked:
             return None
         turns: list[tuple[str, str]] = []
@@ -228,6 +240,19 @@ class Lessons:
             if items is None
             else self._maker.make(items, branches, turns, heard_s=durations_s[-1])
         )
+
+    def _seek(
+        self, rng: np.random.Generator, labels: Sequence[str], sentences: Sequence[str]
+    ) -> tuple[Recording, Asked | None]:
+        """A scene that allows one of the skills that are sought, and its question; after many tries
+        another, and None."""
+        skill = self._config.sought[rng.integers(len(self._config.sought))]
+        for _ in range(_ATTEMPTS):
+            recording = self._recording(rng)
+            timelines, durations_s = [recording.timeline], [recording.duration_s]
+            if asked := ask(rng, timelines, durations_s, labels, sentences=sentences, skill=skill):
+                return recording, asked
+        return recording, None
 
     def _skill(self, rng: np.random.Generator, durations_s: Sequence[float]) -> str | None:
         if len(durations_s) > 1:

@@ -40,6 +40,7 @@ from export.recordings import Recording, read_recordings, write_part
 from export.replay import ALL, FAMILIES, FOLDS
 from export.scenes import Placed
 from export.trees import ROOT, Item, Tree, TreeMaker
+from export.wordings import WORDINGS
 
 RICH = LessonsConfig(
     drop_text=0.3,
@@ -122,6 +123,18 @@ def test_every_ingredient_comes_and_nothing_is_longer_than_allowed(scenes: Path)
     names = "two", "turns", "thought", "soft", "lines", "long"
     assert all(5 <= found[name] <= 55 for name in names), found
     assert found["choices"] > 30
+
+
+def test_a_scene_is_sought_that_allows_what_few_do(scenes: Path) -> None:
+    few = replace(RICH, two_recordings=0.0, skills=("which",), questions=1, earlier_turns=0.0)
+
+    def longest(config: LessonsConfig) -> int:
+        lessons = make(config, scenes)
+        texts = [text(lessons.tree(step, 0)) for step in range(30)]
+        return sum(any(wording in each for wording in WORDINGS["longest"]) for each in texts)
+
+    assert longest(few) == 0
+    assert longest(replace(few, sought=("longest",), seek=1.0)) == 30
 
 
 @pytest.fixture(scope="module")
