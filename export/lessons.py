@@ -83,7 +83,7 @@ class LessonsConfig:
     skills: tuple[str, ...] = ()
     """Of the questions; without them all."""
     sought: tuple[str, ...] = ()
-    """Skills that few scenes allow: one in five has a sound that is loudest beyond dispute."""
+    """Skills that few scenes allow, like "loudest", which wants one beyond dispute."""
     seek: float = 0.0
     """Scenes of one recording that are drawn until one allows a question of ``sought``."""
     choices: float = 1.0
