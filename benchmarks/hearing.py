@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import math
 import multiprocessing
 import os
 import statistics
@@ -32,6 +31,7 @@ from typing import Any
 import numpy as np
 
 from edge_alm.audio.memory import MemoryAudio
+from edge_alm.bench.statistics import wilson
 from edge_alm.errors import UsageError
 from edge_alm.hearing.encoder import HopEncoder, Yamnet
 from edge_alm.hearing.logmel import LogMel
@@ -344,14 +344,9 @@ class Share:
     def value(self) -> float:
         return self.right / self.n if self.n else 0.0
 
-    def interval(self, z: float = 1.96) -> tuple[float, float]:
+    def interval(self) -> tuple[float, float]:
         """Wilson's, of 95 %."""
-        if not self.n:
-            return 0.0, 1.0
-        p, n = self.value, self.n
-        middle = (p + z * z / (2 * n)) / (1 + z * z / n)
-        half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-        return max(0.0, middle - half), min(1.0, middle + half)
+        return wilson(self.value, self.n)
 
     def __str__(self) -> str:
         low, high = self.interval()

@@ -1,4 +1,4 @@
-"""Medians and spread of a few samples. Pure."""
+"""Medians and spread of a few samples, and how sure a share is. Pure."""
 
 from __future__ import annotations
 
@@ -55,6 +55,23 @@ def summarise(samples: Sequence[float]) -> Summary:
         p95=quantile(samples, 0.95) if n >= LEAST_FOR_P95 else None,
         p99=quantile(samples, 0.99) if n >= LEAST_FOR_P99 else None,
     )
+
+
+def wilson(share: float, n: int, z: float = 1.96) -> tuple[float, float]:
+    """Where the true share lies: Wilson's interval, of 95 % by default.
+
+    (p + z² / 2n ± z √(p (1 - p) / n + z² / 4n²)) / (1 + z² / n), within 0 and 1.
+
+    Args:
+        share: p, found in the sample, 0 to 1.
+        n: size of the sample; of nothing the interval is (0, 1).
+        z: how many standard deviations.
+    """
+    if not n:
+        return 0.0, 1.0
+    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def rounded(value: float, digits: int = 4) -> float:

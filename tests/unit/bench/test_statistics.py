@@ -1,4 +1,4 @@
-"""Medians and spread against numpy's, and what too few samples say."""
+"""Medians and spread against numpy's, what too few samples say, and how sure a share is."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from edge_alm.bench.statistics import (
     quantile,
     rounded,
     summarise,
+    wilson,
 )
 
 numbers = st.floats(-1e9, 1e9)
@@ -60,3 +61,20 @@ def test_the_tail_is_told_of_enough_samples_only(n: int, p95: bool, p99: bool) -
 def test_rounding_keeps_the_digits_that_count(value: float) -> None:
     assert rounded(value) == pytest.approx(value, rel=1e-3)
     assert rounded(rounded(value)) == rounded(value)
+
+
+@given(st.integers(1, 500), st.floats(0, 1), st.floats(0.1, 5.0))
+def test_a_share_is_z_deviations_from_either_end(n: int, share: float, z: float) -> None:
+    """What Wilson solved: |p - share| = z √(p (1 - p) / n), of the true share p."""
+    for end in wilson(share, n, z):
+        deviation = np.sqrt(end * (1 - end) / n)
+        # Near 0 and 1 the root makes much of what rounding leaves of p (1 - p).
+        assert abs(end - share) == pytest.approx(z * deviation, rel=1e-6, abs=1e-6)
+
+
+@given(st.integers(1, 500), st.floats(0, 1))
+def test_more_of_the_same_is_surer(n: int, share: float) -> None:
+    (low, high), (lower, higher) = wilson(share, 2 * n), wilson(share, n)
+    ends = [0.0, lower, low, share, high, higher, 1.0]
+    np.testing.assert_allclose(ends, sorted(ends), atol=1e-9)
+    assert wilson(share, 0) == (0.0, 1.0)
