@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +48,7 @@ class GateClasses:
         meant = {"speech": voice_labels(), "alarm": kinds(ALARMS), "impact": kinds(IMPACTS)}
         silent = NOT_EVENTS | NOISE_LABELS
         meant["other"] = frozenset(labels) - silent - frozenset().union(*meant.values())
+        self._meant = meant
         self._columns: Mapping[str, list[int]] = {
             name: [i for i, label in enumerate(labels) if label in meant[name]] for name in GATE[1:]
         }
@@ -62,3 +63,13 @@ class GateClasses:
         found = [probabilities[..., columns].max(axis=-1) for columns in self._columns.values()]
         nothing = 1.0 - np.max(found, axis=0)
         return np.stack([nothing, *found], axis=-1).astype(np.float32)
+
+    def of(self, labels: Iterable[str]) -> str | None:
+        """The gate's class of a sound that is called by some of the encoder's labels.
+
+        None where they are of several of the gate's classes, or of none. Labels that name no event
+        (a place, plain noise) do not count.
+        """
+        wanted = frozenset(labels)
+        found = [name for name, own in self._meant.items() if own & wanted]
+        return found[0] if len(found) == 1 else None

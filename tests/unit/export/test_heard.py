@@ -105,6 +105,14 @@ def test_a_class_means_what_the_gate_calls_it(label: str, expected: str) -> None
     probabilities = np.zeros(len(LABELS), np.float32)
     probabilities[LABELS.index(label)] = 0.9
     assert GATE[int(GATE_OF(probabilities).argmax())] == expected
+    alone = None if expected == "nothing" else expected
+    assert GATE_OF.of({label}) == alone
+    assert GATE_OF.of({label, "Silence", "Noise"}) == alone
+
+
+def test_what_is_called_by_several_classes_is_of_none() -> None:
+    assert GATE_OF.of({"Siren", "Dog"}) is None
+    assert GATE_OF.of(()) is None
 
 
 def test_a_teacher_without_alarms_is_no_teacher_of_a_gate() -> None:
