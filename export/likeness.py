@@ -6,7 +6,8 @@
 It learns from the stretches of recorded scenes, pooled as the runtime pools them: a network points
 from the embeddings to the label of what was there, by the cross entropy over all labels (InfoNCE
 of CLAP, with the labels in place of a batch), softened by how alike labels are; and to the class
-names as the encoder's own probabilities have them, so that what has no clip is not forgotten.
+names as the encoder's own probabilities have them, so that what has no clip is not forgotten. Some
+of the stretches stay in the file: what a phrase gets of them is taken from what it gets of others.
 
 With ``--sentences build/minilm-int8`` in place of ``--words`` a sentence encoder gives the
 directions, and a bundle needs it beside the table.
@@ -20,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -50,6 +52,8 @@ SHARPNESS = 20.0
 SOFTNESS = 0.05
 """Temperature of the likeness of labels in the softened targets."""
 CLASSES_WEIGHT = 1.0
+USUAL_EACH, USUAL = 3, 900
+"""Stretches of a label, and of all, that stand for any sound."""
 STEPS, BATCH = 2000, 256
 LEARNING_RATE, WEIGHT_DECAY, DROPOUT = 1e-3, 1e-2, 0.3
 RANGE = 0.05, 0.9
@@ -164,6 +168,24 @@ def train(
     return tower
 
 
+def choose_usual(labels: Sequence[str], kept: Tensor, seed: int = 0) -> Tensor:
+    """Numbers of examples that stand for any sound: up to :data:`USUAL_EACH` of each label, so that
+    what is common does not stand for everything.
+
+    Args:
+        labels: of all examples.
+        kept: bool [n]; only of these.
+        seed: of the choice.
+    """
+    counts: Counter[str] = Counter()
+    chosen: list[int] = []
+    for i in np.random.default_rng(seed).permutation(len(labels)).tolist():
+        if kept[i] and counts[labels[i]] < USUAL_EACH and len(chosen) < USUAL:
+            counts[labels[i]] += 1
+            chosen.append(i)
+    return torch.tensor(chosen)
+
+
 class Judge:
     """Scores of all labels for examples, as :class:`Phrases` has them."""
 
@@ -171,13 +193,33 @@ class Judge:
         self._labels, self._names = labels, names
         self._weights = torch.softmax(labels @ names.T / TEMPERATURE, dim=1)
 
-    def __call__(self, tower: Tower, examples: Examples, chosen: Tensor) -> Tensor:
-        """[n chosen, m labels]."""
+    def __call__(self, tower: Tower, examples: Examples, chosen: Tensor, usual: Tensor) -> Tensor:
+        """[n chosen, m labels]; ``usual`` are the numbers of :func:`choose_usual`."""
+        scores = torch.zeros(len(chosen), len(self._labels))
+        for own, any_sound in zip(
+            self._judge(tower, examples, chosen), self._judge(tower, examples, usual), strict=True
+        ):
+            scores += own - (torch.logsumexp(any_sound, 0) - math.log(len(usual)))
+        return scores
+
+    def _judge(self, tower: Tower, examples: Examples, chosen: Tensor) -> tuple[Tensor, Tensor]:
+        """What the tower and the table alone make of it."""
         with torch.no_grad():
             got = SHARPNESS * tower(examples.pooled[chosen])
             pointed = got @ self._labels.T - torch.logsumexp(got @ self._names.T, 1, keepdim=True)
             table = torch.sigmoid(examples.classes[chosen]) @ self._weights.T
-            return pointed + torch.log(table + 1e-6)
+            return pointed, torch.log(table + 1e-6)
+
+
+def usual_arrays(tower: Tower, examples: Examples, usual: Tensor) -> dict[str, Any]:
+    """What a phrase table has of the examples with these numbers."""
+    with torch.no_grad():
+        directions = tower(examples.pooled[usual]).numpy()
+    classes = torch.sigmoid(examples.classes[usual]).mean(0).numpy()
+    return {
+        "usual_directions": np.round(127.0 * directions).astype(np.int8),
+        "usual_classes": classes.astype(np.float32),
+    }
 
 
 def one_of_four(scores: Tensor, own: Tensor, labels: Sequence[str]) -> float:
@@ -246,16 +288,17 @@ def main() -> None:
     }
     args.out.mkdir(parents=True, exist_ok=True)
     judge = Judge(label_directions, name_directions)
-    towers: dict[str, Tower] = {}
+    towers: dict[str, dict[str, Any]] = {}
     right, wrong = [], []
     for family in FAMILIES:
         texts = examples.sources if family == "source" else examples.labels
         folds = torch.tensor([fold(text) for text in texts])
         for i in range(FOLDS):
             tower = train(examples, folds != i, label_directions, name_directions, own)
-            towers[f"{family}{i}"] = tower
+            usual = choose_usual(examples.labels, folds != i)
+            towers[f"{family}{i}"] = tower.arrays() | usual_arrays(tower, examples, usual)
             out = torch.where(folds == i)[0]
-            scores = judge(tower, examples, out)
+            scores = judge(tower, examples, out, usual)
             rows = torch.arange(len(out))
             right.append(scores[rows, own[out]])
             wrong.append(scores[rows, (own[out] + 1 + rows % (len(labels) - 1)) % len(labels)])
@@ -264,7 +307,9 @@ def main() -> None:
                 f"without {family}s {i}: of four names right {share:.1%} of {len(out)}", flush=True
             )
     everything = torch.ones(len(own), dtype=torch.bool)
-    towers[ALL] = train(examples, everything, label_directions, name_directions, own)
+    tower = train(examples, everything, label_directions, name_directions, own)
+    usual = choose_usual(examples.labels, everything)
+    towers[ALL] = tower.arrays() | usual_arrays(tower, examples, usual)
     least, most = np.quantile(torch.cat(right).numpy(), RANGE)
     arrays["score_range"] = np.array([least, most], np.float32)
     print(f"scores from {least:.1f} to {most:.1f}")
@@ -272,8 +317,8 @@ def main() -> None:
     for low, high in pairwise([*reversed(scale), math.inf]):
         share = sureness(torch.cat(right), torch.cat(wrong), low, high)
         print(f"from {low:.1f} on, of as many right and wrong names: {share:.1%} right")
-    for name, tower in towers.items():
-        np.savez_compressed(args.out / f"{name}.npz", **arrays, **tower.arrays())
+    for name, own_arrays in towers.items():
+        np.savez_compressed(args.out / f"{name}.npz", **arrays, **own_arrays)
     path = args.out / f"{ALL}.npz"
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
 

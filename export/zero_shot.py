@@ -10,10 +10,9 @@ then all labels of Debian's development split. Every clip is heard whole and jud
 :mod:`export.likeness` that has not heard its recording.
 
 Words become directions by the sum of their pieces, as the runtime has it, or by the sentence
-encoder MiniLM; a tower is of the one or the other. *Less usual*: from the score of the table and
-from that of the tower its usual value is taken, the logarithm of the mean of its exponential over
-the training's clips (the inverted softmax of Smith et al. 2017). So words that fit everything a
-little stand back.
+encoder MiniLM; a tower is of the one or the other. *Less usual*: as the runtime judges, less what
+table and tower make of any sound (the inverted softmax of Smith et al. 2017, over the stretches
+that a phrase table keeps). So words that fit everything a little stand back.
 """
 
 from __future__ import annotations
@@ -35,6 +34,7 @@ from edge_alm.hearing.audioset import read_labels
 from edge_alm.hearing.encoder import HOP_SAMPLES, HopEncoder, Yamnet
 from edge_alm.hearing.logmel import LogMel
 from edge_alm.models.bundle import load_bundle
+from edge_alm.reasoning import phrases
 from edge_alm.reasoning.phrases import TEMPERATURE, Floats, Phrases, TextSide, pool
 from edge_alm.reasoning.sentences import Sentences
 from edge_alm.types import Samples
@@ -115,32 +115,51 @@ class Towers:
 
 
 class Judge:
-    """Table, towers, or both added up.
+    """Table, towers, or both added up, with nothing taken off.
 
     Args:
         table: of them.
         towers: of them; None for the table alone.
-        usual: clips over which each judge's usual score of a text is taken off; empty: nothing is.
     """
 
-    def __init__(self, table: Table, towers: Towers | None, usual: Sequence[Heard] = ()) -> None:
-        self._table, self._towers, self._usual = table, towers, usual
+    def __init__(self, table: Table, towers: Towers | None) -> None:
+        self._table, self._towers = table, towers
+
+    def __call__(self, heard: Sequence[Heard], texts: Sequence[str]) -> Floats:
+        """See :data:`Scorer`."""
+        out = self._table(heard, texts)
+        if self._towers is not None:
+            for tower, rows in _by_tower(heard):
+                out[rows] += self._towers.of(tower, [heard[i] for i in rows], texts)
+        return out
+
+
+class Files:
+    """Table and tower as the runtime has them, less what is usual; each clip has its own file.
+
+    Args:
+        files: by name; all that the clips have.
+    """
+
+    def __init__(self, files: Mapping[str, Phrases]) -> None:
+        self._files = files
 
     def __call__(self, heard: Sequence[Heard], texts: Sequence[str]) -> Floats:
         """See :data:`Scorer`."""
         out = np.zeros((len(heard), len(texts)), np.float32)
-        for tower in sorted({each.tower for each in heard}):
-            rows = [i for i, each in enumerate(heard) if each.tower == tower]
-            for scores in self._scores(tower, [heard[i] for i in rows], texts):
-                out[rows] += scores
-            for usual in self._scores(tower, self._usual, texts) if self._usual else ():
-                out[rows] -= _log_sum(usual, axis=0) - math.log(len(usual))
+        for tower, rows in _by_tower(heard):
+            file = self._files[tower]
+            stretches = [phrases.Heard(file.point(heard[i].pooled), heard[i].classes) for i in rows]
+            out[rows] = file.scores(stretches, texts)
         return out
 
-    def _scores(self, tower: str, heard: Sequence[Heard], texts: Sequence[str]) -> list[Floats]:
-        """The table's, and those of one tower."""
-        scores = [self._table(heard, texts)]
-        return scores if self._towers is None else [*scores, self._towers.of(tower, heard, texts)]
+
+def _by_tower(heard: Sequence[Heard]) -> list[tuple[str, list[int]]]:
+    """Of each tower the clips that it judges."""
+    rows: dict[str, list[int]] = defaultdict(list)
+    for i, each in enumerate(heard):
+        rows[each.tower].append(i)
+    return sorted(rows.items())
 
 
 def read_paraphrases() -> dict[str, list[str]]:
@@ -268,19 +287,20 @@ def run(args: argparse.Namespace) -> dict[str, Figures]:
     pieces = files[ALL].directions
     shipped = Towers(pieces, names, {name: file.point for name, file in files.items()})
     by_pieces = Table(pieces, names)
-    judges: dict[str, tuple[Table, Towers | None]] = {
-        "pieces, table": (by_pieces, None),
-        "pieces, table and tower": (by_pieces, shipped),
+    judges: dict[str, Scorer] = {
+        "pieces, table": Judge(by_pieces, None),
+        "pieces, table and tower": Judge(by_pieces, shipped),
+        "pieces, less usual": Files(files),
     }
     if args.sentences:
         sentences = Sentences(args.sentences)
         by_sentences = Table(sentences, names)
-        judges["sentences, table"] = (by_sentences, None)
-        judges["sentences' table, pieces' tower"] = (by_sentences, shipped)
+        judges["sentences, table"] = Judge(by_sentences, None)
         if args.sentences_likeness:
             own = read_towers(args.sentences_likeness, args.sentences)
             towers = Towers(sentences, names, {name: file.point for name, file in own.items()})
-            judges["sentences, table and tower"] = (by_sentences, towers)
+            judges["sentences, table and tower"] = Judge(by_sentences, towers)
+            judges["sentences, less usual"] = Files(own)
     encoder = HopEncoder(Yamnet(bundle.encoder, bundle.labels), LogMel())
     heard = []
     for clip in read_corpus(args.corpus, args.esc10):
@@ -288,11 +308,7 @@ def run(args: argparse.Namespace) -> dict[str, Figures]:
             hops = hear(encoder, read_samples(clip))
             heard.append(Heard(clip, pool(hops), files[ALL].hear(hops).classes))
     print(f"{len(heard)} clips", flush=True)
-    usual = [each for each in heard if each.clip.split == "train"]
-    found = {name: measure(Judge(*parts), heard) for name, parts in judges.items()}
-    for name, parts in judges.items():
-        found[f"{name}, less usual"] = measure(Judge(*parts, usual), heard)
-    return found
+    return {name: measure(judge, heard) for name, judge in judges.items()}
 
 
 if __name__ == "__main__":

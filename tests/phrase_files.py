@@ -1,4 +1,4 @@
-"""A small phrase table in which everything can be worked out by hand."""
+"""A small phrase table in which everything can be worked out by hand; to which nothing is usual."""
 
 from __future__ import annotations
 
@@ -40,7 +40,9 @@ def arrays(
         "w2": pointing,
         "b2": np.zeros(len(pieces), np.float16),
         "sharpness": np.array([20.0], np.float32),
-        "score_range": np.array([-18.0, 0.0], np.float32),
+        "score_range": np.array([-18.0, 0.0], np.float32) + np.float32(np.log(len(classes))),
+        "usual_directions": np.zeros((1, len(pieces)), np.int8),
+        "usual_classes": np.ones(len(classes), np.float32),
     }
     return {**made, **changes}
 
@@ -69,4 +71,5 @@ def sentence_arrays(width: int = WIDTH, n_in: int = N_IN) -> dict[str, Any]:
         "class_directions": class_directions,
         "w2": pointing,
         "b2": np.zeros(width, np.float16),
+        "usual_directions": np.zeros((1, width), np.int8),
     }

@@ -4,7 +4,9 @@ An .npz: ``pieces`` and ``classes`` are texts, one a line, as bytes of UTF-8. A 
 the sum of its word pieces' rows in ``piece_rows`` [pieces, d] (int8, times ``piece_scales``
 [pieces]), at length 1. The encoder's last layer is ``class_rows`` [classes, n_in] (int8, times
 ``class_scales``) and ``class_bias``. The sound tower is ``w1`` [hidden, 2 n_in], ``b1``, ``w2`` [d,
-hidden], ``b2``; ``sharpness`` [1] and ``score_range`` [2] scale what it says.
+hidden], ``b2``; ``sharpness`` [1] and ``score_range`` [2] scale what it says. What any sound is
+like: where the tower points for some, ``usual_directions`` [sounds, d] (int8, at length 1), and the
+mean probability of each class over them, ``usual_classes`` [classes].
 
 A table that was made for a sentence encoder has no pieces, but the directions that this one gives
 the classes' names: ``class_directions`` [classes, d].
@@ -23,7 +25,7 @@ from edge_alm.models.npz_file import FLOATS, read_shapes
 
 TEXTS = PIECES, CLASSES = "pieces", "classes"
 _DTYPES: frozenset[np.dtype[Any]] = FLOATS | {np.dtype(np.int8), np.dtype(np.uint8)}
-_MATRICES = ("class_rows", "w1", "w2")
+_MATRICES = ("class_rows", "w1", "w2", "usual_directions")
 _PIECE_ROWS, CLASS_DIRECTIONS = "piece_rows", "class_directions"
 
 
@@ -52,7 +54,7 @@ def check_phrases(path: Path) -> PhrasesInfo:
     matrices = {name: shapes.get(name, ()) for name in names}
     if any(len(shape) != 2 or not all(shape) for shape in matrices.values()):
         raise broken(path, f"matrices {', '.join(names)}", str(matrices))
-    (rows, width), (classes, inputs), (hidden, _), _ = matrices.values()
+    (rows, width), (classes, inputs), (hidden, _), _, (sounds, _) = matrices.values()
     texts = {CLASSES} if of_sentences else {PIECES, CLASSES}
     of_words = (
         {CLASS_DIRECTIONS: (classes, width)}
@@ -71,6 +73,8 @@ def check_phrases(path: Path) -> PhrasesInfo:
         "b2": (width,),
         "sharpness": (1,),
         "score_range": (2,),
+        "usual_directions": (sounds, width),
+        "usual_classes": (classes,),
     }
     if shapes != expected or not shapes.keys() >= texts:
         raise broken(path, f"{expected}", f"{shapes}")

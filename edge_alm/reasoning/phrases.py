@@ -6,6 +6,10 @@ phrase: their probabilities, weighted by the softmax of the names' cosine to the
 a small network points from the encoder's embeddings to where the right phrases lie (InfoNCE as in
 CLAP, Elizalde et al. 2022, over labels instead of a batch).
 
+Some phrases fit everything a little. So from what each judge gives a phrase is taken what it would
+give it of any sound: the logarithm of its mean probability over sounds that the file keeps. What is
+left tells how many times likelier than usual a phrase is (pointwise mutual information).
+
 A phrase's direction is the sum of vectors of its word pieces, taken from a sentence encoder
 (``export/words.py``): no network to run, and a table of 2 MB. Or the sentence encoder itself makes
 it, where the table was made for one.
@@ -55,6 +59,8 @@ class Prepared:
     """Of length 1 [n, d]; zeros for a text without a known word."""
     weights: Floats
     """Of the encoder's classes [n, n classes]."""
+    usual: Floats
+    """What table and tower together make of any sound [n], nats."""
 
 
 def pool(hops: Floats) -> Floats:
@@ -127,13 +133,20 @@ class Phrases:
             )
             self._sharpness = float(arrays["sharpness"][0])
             self._least, self._most = map(float, arrays["score_range"])
+            self._usual_classes = arrays["usual_classes"].astype(np.float32)
+            pointed = arrays["usual_directions"].astype(np.float32)
+            self._usual = pointed / np.maximum(_lengths(pointed), _FLOOR)
+            self._usual_sums = np.array([self._any_class(each) for each in self._usual], np.float32)
             self.tower_sha256 = sha256(b"".join(arrays[name].tobytes() for name in TOWER)).digest()
             """What was made with one tower is of no use to another."""
 
     def prepare(self, texts: Sequence[str]) -> Prepared:
         """What :meth:`judge` needs to know of texts, worked out once."""
         directions = self.directions(texts)
-        return Prepared(directions, self._weigh(directions))
+        weights = self._weigh(directions)
+        tower = self._sharpness * np.einsum("nd,kd->nk", directions, self._usual)
+        usual = _log_mean(tower - self._usual_sums) + self._table(weights, self._usual_classes)
+        return Prepared(directions, weights, usual.astype(np.float32))
 
     def judge(self, heard: Heard, prepared: Prepared) -> Floats:
         """How well each text fits one stretch [n texts], as :meth:`shares`."""
@@ -153,13 +166,12 @@ class Phrases:
         1."""
         hidden = np.maximum(np.einsum("...i,hi->...h", pooled, self._w1) + self._b1, 0.0)
         out = np.einsum("...h,dh->...d", hidden, self._w2) + self._b2
-        lengths = np.linalg.norm(out, axis=-1, keepdims=True)
-        directions: Floats = (out / np.maximum(lengths, _FLOOR)).astype(np.float32)
+        directions: Floats = (out / np.maximum(_lengths(out), _FLOOR)).astype(np.float32)
         return directions
 
     def scores(self, stretches: Sequence[Heard], texts: Sequence[str]) -> Floats:
-        """How well each text fits each stretch [n stretches, n texts], in nats: differences count,
-        and 0 is as good as can be."""
+        """How well each text fits each stretch [n stretches, n texts], in nats: 0 is as well as any
+        sound does, and 1 e times better."""
         prepared = self.prepare(texts)
         out = np.empty((len(stretches), len(texts)), np.float32)
         for row, heard in zip(out, stretches, strict=True):
@@ -180,9 +192,32 @@ class Phrases:
 
     def _score(self, heard: Heard, prepared: Prepared) -> Floats:
         pointed = self._sharpness * np.einsum("nd,d->n", prepared.directions, heard.direction)
-        others = self._sharpness * np.einsum("cd,d->c", self._classes, heard.direction)
-        most = others.max()
-        tower = pointed - most - np.log(np.exp(others - most).sum())
-        table = np.log(np.einsum("nc,c->n", prepared.weights, heard.classes) + _FLOOR)
-        out: Floats = (tower + table).astype(np.float32)
+        tower = pointed - self._any_class(heard.direction)
+        table = self._table(prepared.weights, heard.classes)
+        out: Floats = (tower + table - prepared.usual).astype(np.float32)
         return out
+
+    def _any_class(self, direction: Floats) -> float:
+        """What a tower's direction [d] gives all class names together, nats."""
+        others = self._sharpness * np.einsum("cd,d->c", self._classes, direction)
+        most = others.max()
+        return float(most + np.log(np.exp(others - most).sum()))
+
+    @staticmethod
+    def _table(weights: Floats, classes: Floats) -> Floats:
+        """What probabilities [n classes] give phrases of these weights [n, n classes], nats."""
+        out: Floats = np.log(np.einsum("nc,c->n", weights, classes) + _FLOOR)
+        return out
+
+
+def _lengths(rows: Floats) -> Floats:
+    """Of vectors [..., d]: [..., 1]."""
+    lengths: Floats = np.linalg.norm(rows, axis=-1, keepdims=True)
+    return lengths
+
+
+def _log_mean(values: Floats) -> Floats:
+    """Logarithm of the mean of exponentials along the last axis."""
+    most = values.max(axis=-1)
+    out: Floats = most + np.log(np.exp(values - most[..., None]).mean(axis=-1))
+    return out

@@ -20,14 +20,17 @@ from edge_alm.reasoning.sentences import Sentences
 from edge_alm.reasoning.stretches import Stretches
 from export import likeness
 from export.likeness import (
+    USUAL_EACH,
     Examples,
     Judge,
+    choose_usual,
     gather,
     one_of_four,
     quantised,
     read_words,
     sureness,
     train,
+    usual_arrays,
 )
 from export.minilm import export_minilm
 from export.replay import ALL, FAMILIES, FOLDS, Likeness, fold, replay
@@ -61,10 +64,23 @@ def test_a_tower_learns_the_labels_it_meets(
     half = torch.arange(len(own)) % 2 == 0
     tower = train(examples, half, directions, directions, own)
     rest = torch.where(~half)[0]
-    scores = Judge(directions, directions)(tower, examples, rest)
+    usual = choose_usual(examples.labels, half)
+    scores = Judge(directions, directions)(tower, examples, rest, usual)
     assert one_of_four(scores, own[rest], LABELS) > 0.95
     blind = torch.zeros_like(scores)
     assert one_of_four(blind, own[rest], LABELS) == 0.0
+
+
+def test_a_few_of_each_label_stand_for_any_sound(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = ["rain"] * 50 + ["dog", "bell"] + ["horn"] * 7
+    kept = torch.ones(len(labels), dtype=torch.bool)
+    kept[50] = False
+    chosen = choose_usual(labels, kept).tolist()
+    assert len(set(chosen)) == len(chosen)
+    names = sorted(labels[i] for i in chosen)
+    assert names == ["bell"] + ["horn"] * USUAL_EACH + ["rain"] * USUAL_EACH
+    monkeypatch.setattr(likeness, "USUAL", 2)
+    assert len(choose_usual(labels, kept)) == 2
 
 
 def test_a_judge_scores_as_the_file_does(
@@ -76,14 +92,23 @@ def test_a_judge_scores_as_the_file_does(
     tower = train(examples, every, torch.eye(len(LABELS)), torch.eye(len(LABELS)), own)
     rows, scales = quantised(ROWS)
     written = arrays(LABELS, LABELS, n_in=N_IN, class_rows=rows, class_scales=scales)
-    written |= {"class_bias": BIAS, **tower.arrays()}
+    usual = choose_usual(examples.labels, every)
+    written |= {"class_bias": BIAS, **tower.arrays(), **usual_arrays(tower, examples, usual)}
     np.savez(tmp_path / "p.npz", **written)
     phrases = Phrases(tmp_path / "p.npz")
     directions = torch.from_numpy(phrases.directions(LABELS))
     judge = Judge(directions, directions)
     recording = make_recording(np.random.default_rng(7))
     one = gather([recording], ROWS, BIAS)
-    expected = judge(tower, one, torch.arange(len(one.labels)))
+    # Of what stands for any sound itself, so what is usual is worked out on both sides.
+    merged = Examples(
+        torch.cat((one.pooled, examples.pooled)),
+        torch.cat((one.classes, examples.classes)),
+        one.labels + examples.labels,
+        one.sources + examples.sources,
+    )
+    n = len(one.labels)
+    expected = judge(tower, merged, torch.arange(n), n + usual)
     seen: list[Heard] = []
 
     class Keeper(Stretches):

@@ -31,7 +31,7 @@ def test_every_array_is_needed_and_has_its_shape(
     np.savez(path, **{key: value for key, value in made.items() if key != name})
     with pytest.raises(ModelBrokenError):
         check_phrases(path)
-    if name not in TEXTS:
+    if name not in (*TEXTS, "usual_directions"):
         np.savez(path, **{**made, name: np.concatenate((made[name], made[name]))})
         with pytest.raises(ModelBrokenError):
             check_phrases(path)
