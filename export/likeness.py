@@ -10,7 +10,8 @@ names as the encoder's own probabilities have them, so that what has no clip is 
 of the stretches stay in the file: what a phrase gets of them is taken from what it gets of others.
 
 With ``--sentences build/minilm-int8`` in place of ``--words`` a sentence encoder gives the
-directions, and a bundle needs it beside the table.
+directions, and a bundle needs it beside the table. Such a tower meets every label in other wordings
+and by other names, too; a sum of word pieces gains nothing by that.
 
 ``all.npz`` is for bundles. What the language model learns to read must be as often wrong as it will
 be: ``source0.npz`` and so on have not met the recordings of a third of the sources, ``label0.npz``
@@ -40,6 +41,7 @@ from edge_alm.models import store
 from edge_alm.reasoning.phrases import TEMPERATURE, Floats, Heard, PieceSums, TextSide
 from edge_alm.reasoning.sentences import Sentences
 from edge_alm.reasoning.stretches import DOUBTS, Stretches
+from export.captions import other_names
 from export.corpus import similar
 from export.imagined import read_classifier
 from export.recordings import Recording, read_recordings
@@ -52,6 +54,12 @@ SHARPNESS = 20.0
 SOFTNESS = 0.05
 """Temperature of the likeness of labels in the softened targets."""
 CLASSES_WEIGHT = 1.0
+WORDINGS = (
+    *("{}", "{}", "{}", "a {}", "the {}", "{} sound", "the sound of {}", "the noise of a {}"),
+    *("a {} nearby", "a {} in the distance", "someone hears a {}", "I can hear {}", "a loud {}"),
+    *("a recording of {}", "{} outside"),
+)
+"""Of a label, as often as they stand here."""
 USUAL_EACH, USUAL = 3, 900
 """Stretches of a label, and of all, that stand for any sound."""
 STEPS, BATCH = 2000, 256
@@ -131,8 +139,20 @@ class Tower(nn.Module):
             return {name: value.numpy().astype(np.float16) for name, value in named.items()}
 
 
+def wordings(label: str) -> list[str]:
+    """What is said instead of a label, by its other names too; the label itself comes first."""
+    names = [label, *other_names(label)[:-1]]
+    return [wording.format(name) for name in names for wording in WORDINGS]
+
+
 def train(
-    examples: Examples, kept: Tensor, labels: Tensor, names: Tensor, own: Tensor, seed: int = 0
+    examples: Examples,
+    kept: Tensor,
+    labels: Tensor,
+    names: Tensor,
+    own: Tensor,
+    seed: int = 0,
+    worded: Sequence[Tensor] = (),
 ) -> Tower:
     """A tower that has met the examples where ``kept`` [n] says so.
 
@@ -143,6 +163,8 @@ def train(
         names: directions of the class names [n classes, d].
         own: number of each example's label [n].
         seed: of weights and order.
+        worded: of each label the directions of its wordings [k, d], k > 0, of which another one is
+            met at each step; without them it is the label's own.
     """
     torch.manual_seed(seed)
     mean = examples.pooled[kept].mean(0)
@@ -158,7 +180,8 @@ def train(
     for _ in range(STEPS):
         chosen = torch.multinomial(weights, BATCH, replacement=True)
         got = SHARPNESS * tower(pooled[chosen])
-        loss = functional.cross_entropy(got @ labels[met].T, soft[known[chosen]])
+        said = torch.stack([_any_row(worded[i]) for i in met.tolist()]) if worded else labels[met]
+        loss = functional.cross_entropy(got @ said.T, soft[known[chosen]])
         loss = loss + CLASSES_WEIGHT * functional.cross_entropy(got @ names.T, classes[chosen])
         optimizer.zero_grad()
         loss.backward()
@@ -184,6 +207,10 @@ def choose_usual(labels: Sequence[str], kept: Tensor, seed: int = 0) -> Tensor:
             counts[labels[i]] += 1
             chosen.append(i)
     return torch.tensor(chosen)
+
+
+def _any_row(rows: Tensor) -> Tensor:
+    return rows[int(torch.randint(len(rows), ()))]
 
 
 class Judge:
@@ -276,6 +303,7 @@ def main() -> None:
     print(f"{len(own)} stretches, {len(labels)} labels", flush=True)
     rows, scales = quantised(classifier.weight)
     label_directions = torch.from_numpy(encode(labels))
+    worded = [torch.from_numpy(encode(wordings(each))) for each in labels if args.sentences]
     names = encode([name.lower() for name in class_names])
     name_directions = torch.from_numpy(names)
     arrays |= {
@@ -294,7 +322,9 @@ def main() -> None:
         texts = examples.sources if family == "source" else examples.labels
         folds = torch.tensor([fold(text) for text in texts])
         for i in range(FOLDS):
-            tower = train(examples, folds != i, label_directions, name_directions, own)
+            tower = train(
+                examples, folds != i, label_directions, name_directions, own, worded=worded
+            )
             usual = choose_usual(examples.labels, folds != i)
             towers[f"{family}{i}"] = tower.arrays() | usual_arrays(tower, examples, usual)
             out = torch.where(folds == i)[0]
@@ -307,7 +337,7 @@ def main() -> None:
                 f"without {family}s {i}: of four names right {share:.1%} of {len(out)}", flush=True
             )
     everything = torch.ones(len(own), dtype=torch.bool)
-    tower = train(examples, everything, label_directions, name_directions, own)
+    tower = train(examples, everything, label_directions, name_directions, own, worded=worded)
     usual = choose_usual(examples.labels, everything)
     towers[ALL] = tower.arrays() | usual_arrays(tower, examples, usual)
     least, most = np.quantile(torch.cat(right).numpy(), RANGE)

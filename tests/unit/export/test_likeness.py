@@ -31,6 +31,7 @@ from export.likeness import (
     sureness,
     train,
     usual_arrays,
+    wordings,
 )
 from export.minilm import export_minilm
 from export.replay import ALL, FAMILIES, FOLDS, Likeness, fold, replay
@@ -69,6 +70,32 @@ def test_a_tower_learns_the_labels_it_meets(
     assert one_of_four(scores, own[rest], LABELS) > 0.95
     blind = torch.zeros_like(scores)
     assert one_of_four(blind, own[rest], LABELS) == 0.0
+
+
+def test_a_label_is_met_in_all_its_wordings(
+    examples: Examples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each label has two here; a tower of both points between them, one of the first only there."""
+    monkeypatch.setattr(likeness, "STEPS", 200)
+    n = len(LABELS)
+    own = torch.tensor([LABELS.index(label) for label in examples.labels])
+    every, names = torch.ones(len(own), dtype=torch.bool), torch.eye(2 * n)[:n]
+    worded = [torch.stack((torch.eye(2 * n)[i], torch.eye(2 * n)[n + i])) for i in range(n)]
+    monkeypatch.setattr(likeness, "CLASSES_WEIGHT", 0.0)
+    for given in ((), worded):
+        tower = train(examples, every, names, names, own, worded=given)
+        with torch.no_grad():
+            pointed = tower(examples.pooled)[torch.arange(len(own)), n + own].mean()
+        assert (float(pointed) > 0.3) == bool(given)
+
+
+def test_wordings_begin_with_the_label_and_have_its_other_names() -> None:
+    found = wordings("church bell")
+    assert found[0] == "church bell"
+    assert all("bell" in each for each in found[: len(likeness.WORDINGS)])
+    assert "the sound of church bell" in found
+    assert len(found) % len(likeness.WORDINGS) == 0
+    assert len(wordings("dog bark")) > len(likeness.WORDINGS)
 
 
 def test_a_few_of_each_label_stand_for_any_sound(monkeypatch: pytest.MonkeyPatch) -> None:
