@@ -41,7 +41,7 @@ from export.scenes import Placed
 
 EARLY_S, LATE_S = 0.6, 1.1
 """An event is of a sound from so long before its start to so long after its end."""
-SHARES = (0.75, HEARD_SHARE, 0.85, NAMED_SHARE, 0.95)
+SHARES = (0.7, HEARD_SHARE, 0.8, NAMED_SHARE, 0.9)
 Step: TypeAlias = tuple[Hop, list[Sound]]
 
 
