@@ -78,6 +78,13 @@ class SpeechSegmenter:
         """Where the segment that goes on begins; None where nobody speaks."""
         return self._start
 
+    @property
+    def likely(self) -> SpeechSegment | None:
+        """The segment that goes on, as it will be if nobody says more; None until all of its
+        samples are there."""
+        end = self._last_speech_end() + self._post_roll if self._start is not None else 0
+        return self._whole(end, self._chunks) if end <= self._position else None
+
     def push(self, probabilities: Iterable[float]) -> list[SpeechSegment]:
         """The next chunks, each in [0, 1]; the segments that end with them."""
         ended: list[SpeechSegment] = []
@@ -139,12 +146,17 @@ class SpeechSegmenter:
 
     def _close(self, end: int, chunks: list[float]) -> list[SpeechSegment]:
         """The open segment up to ``end``, if there is enough speech in it."""
-        speech = sum(p >= self._settings.offset for p in chunks) * CHUNK_SAMPLES
-        if self._start is None or speech < self._min_speech or end <= self._start:
+        segment = self._whole(end, chunks)
+        if segment is None:
             return []
-        segment = SpeechSegment(self._start, end)
         self._earliest = end
         return [segment]
+
+    def _whole(self, end: int, chunks: list[float]) -> SpeechSegment | None:
+        speech = sum(p >= self._settings.offset for p in chunks) * CHUNK_SAMPLES
+        if self._start is None or speech < self._min_speech or end <= self._start:
+            return None
+        return SpeechSegment(self._start, end)
 
 
 def _samples(seconds: float) -> int:

@@ -62,6 +62,7 @@ class SpeechEar:
         self._draft_start: int | None = None
         self._draft_due = start
         self._drafted: int | None = None  # its drafts have not come to their end yet
+        self._foreseen: SpeechSegment | None = None
         self.is_speech = False
         """Whether the last block had speech in it."""
 
@@ -79,6 +80,7 @@ class SpeechEar:
         probabilities = self._vad.push(block)
         self.is_speech = bool(np.any(probabilities > LIKELY))
         self._submit(self._segmenter.push(probabilities))
+        self._foresee()
         self._draft()
         return self._transcription.collect() if self._transcription else []
 
@@ -101,6 +103,17 @@ class SpeechEar:
         if self._drafted is not None and self._drafted != self._segmenter.open_start:
             self._transcription.submit(self._drafted, np.zeros(0, np.float32))
             self._drafted = None
+
+    def _foresee(self) -> None:
+        """Hand over what will be a segment if nobody says more: a while before that is certain all
+        of its samples are there."""
+        segment = self._segmenter.likely
+        if self._transcription is None or segment is None or segment == self._foreseen:
+            return
+        self._foreseen = segment
+        if self._has_voice(segment):
+            samples = self._history.read(segment.start_sample, segment.end_sample)
+            self._transcription.foresee(segment.end_sample - len(samples), samples)
 
     def _draft(self) -> None:
         """Hand over what is being said, as far as it goes, now and then."""

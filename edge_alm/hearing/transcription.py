@@ -5,14 +5,18 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Protocol, TypeAlias
 
 from edge_alm.errors import EdgeAlmError
-from edge_alm.hearing.transcriber import Transcriber
+from edge_alm.hearing.transcriber import Transcriber, Transcript
 from edge_alm.types import Event, Fault, Samples, Speech, to_seconds
 
+FORESEEN_S = 0.4
+"""A transcriber that took longer is not asked before it has to be: by the time that more is said,
+and that is over, it would not be done with what it was asked for in vain."""
 LONGEST_QUEUE = 8
 """Segments that may wait; at most 28 s each, so 14 MB in all."""
 OnPartial: TypeAlias = Callable[[Speech], None]
@@ -37,6 +41,10 @@ class Transcription(Protocol):
         """Hand over what there is of a segment that goes on; it may be left out."""
         ...
 
+    def foresee(self, start: int, samples: Samples) -> None:
+        """Hand over a segment that will be submitted unless more is said; it may be left out."""
+        ...
+
     def collect(self) -> list[Event]:
         """What has become ready since the last call."""
         ...
@@ -53,13 +61,25 @@ class _Desk:
         self.load = load
         self._on_partial = on_partial
         self._told = ""
+        self._foreseen: tuple[int, int, Transcript] | None = None
+        self._took_s = 0.0
+
+    def foresee(self, start: int, samples: Samples) -> None:
+        """Have the text of a segment that is not known to have ended."""
+        if self._took_s <= FORESEEN_S:
+            with contextlib.suppress(EdgeAlmError):  # told with the segment
+                self._foreseen = start, len(samples), self._read(samples)
 
     def transcribe(self, start: int, samples: Samples) -> list[Event]:
         """The speech of a segment; nothing when nothing was said; a fault when it can't be told."""
         events: list[Event] = []
         if len(samples):
             try:
-                transcript = self.load().transcribe(samples)
+                foreseen, self._foreseen = self._foreseen, None
+                if foreseen is not None and foreseen[:2] == (start, len(samples)):
+                    transcript = foreseen[2]
+                else:
+                    transcript = self._read(samples)
             except EdgeAlmError as error:
                 events = [Fault(error.code, f"speech has no text: {error}", error.hint)]
             else:
@@ -76,6 +96,12 @@ class _Desk:
             transcript = self.load().draft(samples)
             if transcript.text and transcript.text != self._told:
                 self._tell(_speech(start, samples, transcript.text, transcript.confidence))
+
+    def _read(self, samples: Samples) -> Transcript:
+        began_s = time.monotonic()
+        transcript = self.load().transcribe(samples)
+        self._took_s = time.monotonic() - began_s
+        return transcript
 
     def _tell(self, speech: Speech) -> None:
         self._told = speech.text
@@ -112,6 +138,9 @@ class InlineTranscription:
         """See :class:`Transcription`."""
         self._desk.draft(start, samples)
 
+    def foresee(self, start: int, samples: Samples) -> None:
+        """See :class:`Transcription`. Nobody would have it sooner."""
+
     def collect(self) -> list[Event]:
         """See :class:`Transcription`."""
         ready, self._ready = self._ready, []
@@ -143,6 +172,7 @@ class ThreadedTranscription:
         self._waiting: deque[tuple[int, Samples]] = deque()
         self._relieved = False
         self._draft: tuple[int, Samples] | None = None
+        self._foreseen: tuple[int, Samples] | None = None
         self._ready: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._changed = threading.Condition()
         self._busy = False
@@ -154,7 +184,7 @@ class ThreadedTranscription:
     def submit(self, start: int, samples: Samples) -> None:
         """See :class:`Transcription`."""
         with self._changed:
-            self._draft = None
+            self._draft = self._foreseen = None
             self._waiting.append((start, samples))
             self._skip_beyond(0 if self._relieved else LONGEST_QUEUE)
             self._changed.notify_all()
@@ -166,12 +196,19 @@ class ThreadedTranscription:
                 self._draft = (start, samples)
                 self._changed.notify_all()
 
+    def foresee(self, start: int, samples: Samples) -> None:
+        """See :class:`Transcription`."""
+        with self._changed:
+            if not self._relieved:
+                self._foreseen = (start, samples)
+                self._changed.notify_all()
+
     def relieve(self, relieved: bool) -> None:
         """Give up all segments that wait or come from now on, or take up work again."""
         with self._changed:
             self._relieved = relieved
             if relieved:
-                self._draft = None
+                self._draft = self._foreseen = None
                 self._skip_beyond(0)
             self._changed.notify_all()
 
@@ -197,7 +234,7 @@ class ThreadedTranscription:
         with self._changed:
             self._closed = True
             self._waiting.clear()
-            self._draft = None
+            self._draft = self._foreseen = None
             self._changed.notify_all()
 
     def _skip_beyond(self, kept: int) -> None:
@@ -230,14 +267,21 @@ class ThreadedTranscription:
             with self._changed:
                 self._busy = False
                 self._changed.notify_all()
-                self._changed.wait_for(lambda: self._closed or self._waiting or self._draft)
+                self._changed.wait_for(
+                    lambda: self._closed or self._waiting or self._foreseen or self._draft
+                )
                 if self._closed:
                     return
                 draft, self._draft = self._draft, None
                 segment = self._waiting.popleft() if self._waiting else None
+                foreseen = None
+                if segment is None:
+                    foreseen, self._foreseen = self._foreseen, None
                 self._busy = True
             if segment is not None:
                 for event in self._desk.transcribe(*segment):
                     self._ready.put(event)
+            elif foreseen is not None:
+                self._desk.foresee(*foreseen)
             elif draft is not None:
                 self._desk.draft(*draft)

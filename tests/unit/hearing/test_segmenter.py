@@ -20,6 +20,7 @@ SETTINGS = SegmenterSettings()
 RATE = 16_000
 PRE_ROLL = round(SETTINGS.pre_roll_s * RATE)
 POST_ROLL = round(SETTINGS.post_roll_s * RATE)
+MIN_SILENCE = round(SETTINGS.min_silence_s * RATE)
 RUNS = st.lists(
     st.tuples(st.sampled_from([0.0, 0.2, 0.4, 0.6, 1.0]), st.integers(1, 60)), max_size=20
 )
@@ -75,6 +76,34 @@ def test_long_speech_is_cut_at_its_quietest_chunk_and_nothing_is_left_out() -> N
 def test_long_speech_is_not_cut_early_into_a_scrap() -> None:
     segments = segment_all(chunks((1.0, 10), (0.5, 1), (1.0, 400)))
     assert segments[0].end_sample >= SETTINGS.max_segment_s * RATE / 2 - CHUNK_SAMPLES
+
+
+@given(RUNS)
+def test_a_segment_that_silence_ends_was_likely_before(runs: list[tuple[float, int]]) -> None:
+    """As soon as all of its samples were there, and until it came out, nothing else was."""
+    segmenter, likely = SpeechSegmenter(), None
+    for i, probability in enumerate([*chunks(*runs), *chunks((0.0, 20))]):
+        ended = segmenter.push([probability])
+        heard = (i + 1) * CHUNK_SAMPLES
+        if ended and segmenter.open_start is None:
+            assert ended == [likely]
+            assert heard - ended[0].end_sample >= MIN_SILENCE - POST_ROLL - CHUNK_SAMPLES
+        likely = segmenter.likely
+        assert likely is None or likely.end_sample <= heard
+        assert likely is None or likely.start_sample == segmenter.open_start
+    assert likely is None
+
+
+def test_a_segment_is_likely_as_soon_as_it_is_whole() -> None:
+    segmenter = SpeechSegmenter()
+    segmenter.push(chunks((1.0, 30)))
+    whole = -(-POST_ROLL // CHUNK_SAMPLES)
+    assert [bool(segmenter.push([0.0]) or segmenter.likely) for _ in range(whole)] == [
+        *[False] * (whole - 1),
+        True,
+    ]
+    segmenter.push([1.0])
+    assert segmenter.likely is None
 
 
 def test_segment_ends_where_samples_are_lost() -> None:

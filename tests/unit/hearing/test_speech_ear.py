@@ -137,6 +137,79 @@ def test_a_segment_without_a_voice_does_not() -> None:
     assert transcriber.heard == []
 
 
+def settle(transcription: ThreadedTranscription) -> None:
+    """Wait until it has done all that it was given."""
+    with transcription._changed:
+        assert transcription._changed.wait_for(
+            lambda: (
+                not (
+                    transcription._waiting
+                    or transcription._foreseen
+                    or transcription._draft
+                    or transcription._busy
+                )
+            ),
+            10,
+        )
+
+
+def test_a_segment_is_read_before_its_end_is_certain_and_only_once() -> None:
+    transcriber = WrittenTranscriber()
+    transcription = ThreadedTranscription(lambda: transcriber)
+    ear = SpeechEar(WrittenVad(), SpeechSegmenter(), transcription, [])  # type: ignore[arg-type]
+    read: list[tuple[float, int]] = []
+    told: list[tuple[float, int, Event]] = []
+    for level, blocks in ((1.0, 10), (0.0, 3), (1.0, 10), (0.0, 10)):
+        for number in range(1, blocks + 1):
+            events = ear.push(np.full(BLOCK_SAMPLES, level, np.float32))
+            settle(transcription)
+            told += [(level, number, event) for event in events + transcription.collect()]
+            read += [(level, number)] * (len(transcriber.heard) - len(read))
+    assert ear.finish(33 * BLOCK_SAMPLES) == []
+    transcription.close()
+    assert read == [(0.0, 3), (0.0, 3)], "0.2 s after speech: in the pause and at the end"
+    ((level, number, speech),) = told
+    assert (level, number) == (0.0, 5), "0.4 s after it"
+    assert isinstance(speech, Speech)
+    assert len(transcriber.heard[-1]) == round((speech.end - speech.start) * 16_000)
+
+
+def test_what_was_foreseen_otherwise_is_read_anew() -> None:
+    transcriber = WrittenTranscriber()
+    transcription = ThreadedTranscription(lambda: transcriber)
+    for start, foreseen, said in ((0, 16_000, 17_000), (40_000, 16_000, 16_000)):
+        transcription.foresee(start, np.zeros(foreseen, np.float32))
+        settle(transcription)
+        transcription.submit(start, np.ones(said, np.float32))
+    events = transcription.finish()
+    transcription.close()
+    assert [event.start for event in events if isinstance(event, Speech)] == [0.0]
+    assert [len(samples) for samples in transcriber.heard] == [16_000, 17_000, 16_000]
+
+
+def test_a_slow_transcriber_is_not_asked_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge_alm.hearing.transcription.FORESEEN_S", -1.0)
+    transcriber = WrittenTranscriber()
+    transcription = ThreadedTranscription(lambda: transcriber)
+    transcription.foresee(0, np.ones(16_000, np.float32))
+    settle(transcription)
+    assert transcriber.heard == []
+    transcription.submit(0, np.ones(16_000, np.float32))
+    assert len(transcription.finish()) == len(transcriber.heard) == 1
+    transcription.close()
+
+
+def test_what_is_foreseen_is_given_up_where_the_machine_is_overloaded() -> None:
+    transcriber = WrittenTranscriber()
+    transcription = ThreadedTranscription(lambda: transcriber)
+    transcription.relieve(True)
+    transcription.foresee(0, np.ones(16_000, np.float32))
+    transcription.relieve(False)
+    settle(transcription)
+    transcription.close()
+    assert transcriber.heard == []
+
+
 def test_without_transcription_there_are_no_events() -> None:
     assert hear(None, 1.0) == []
 
