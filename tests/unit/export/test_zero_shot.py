@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -69,9 +70,10 @@ def test_every_clip_has_the_tower_that_has_not_heard_it(tmp_path: Path) -> None:
 def test_files_score_as_the_runtime_does(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     usual = {"usual_classes": np.array([0.5, 0.1, 0.2], np.float32)}
+    changes: dict[str, dict[str, Any]] = {ALL: {}, f"source{fold('a')}": usual}
     files = {
         name: Phrases(write_phrases(tmp_path / "p.npz", **change))
-        for name, change in ((ALL, {}), (f"source{fold('a')}", usual))
+        for name, change in changes.items()
     }
     heard, hops = zip(
         *(make_heard(files[ALL], rng, split) for split in ("dev", "train", "dev")), strict=True

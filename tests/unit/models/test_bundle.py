@@ -220,8 +220,7 @@ def write_sentences(folder: Path, **change: Any) -> dict[str, str]:
 
 
 def test_a_sentence_encoder_needs_the_table_that_was_made_for_it(tmp_path: Path) -> None:
-    made = sentence_arrays(n_in=1024)
-    np.savez(tmp_path / "phrases.npz", **made)
+    np.savez(tmp_path / "phrases.npz", **sentence_arrays(n_in=1024))
     sentences = write_sentences(tmp_path / "sentences")
     table = own(tmp_path, "phrases.npz")
     bundle = load_bundle(write_bundle(tmp_path, phrases=table, sentences=sentences))
@@ -229,9 +228,7 @@ def test_a_sentence_encoder_needs_the_table_that_was_made_for_it(tmp_path: Path)
     assert load_bundle(write_bundle(tmp_path)).sentences is None
     with pytest.raises(ModelBrokenError, match="expected word pieces, got a sentence encoder"):
         load_bundle(write_bundle(tmp_path, phrases=table))
-    wide = {**made, "class_directions": np.zeros((3, 7), np.float16)}
-    wide |= {"w2": np.zeros((7, 2 * 1024), np.float16), "b2": np.zeros(7, np.float16)}
-    np.savez(tmp_path / "phrases.npz", **wide)
+    np.savez(tmp_path / "phrases.npz", **sentence_arrays(7, n_in=1024))
     with pytest.raises(ModelBrokenError, match="expected 6, got 7"):
         load_bundle(
             write_bundle(tmp_path, phrases=own(tmp_path, "phrases.npz"), sentences=sentences)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,7 +31,7 @@ def test_a_phrase_is_the_sum_of_its_words_at_length_one(phrases: Phrases) -> Non
 def test_scores_are_what_is_more_than_usual_by_a_plain_loop(tmp_path: Path) -> None:
     pointing = np.array([[127, 0, 0, 0, 0, 0], [0, 0, 90, 90, 0, 0]], np.int8)
     often = np.array([0.5, 0.1, 0.2], np.float32)
-    usual = {"usual_directions": pointing, "usual_classes": often}
+    usual: dict[str, Any] = {"usual_directions": pointing, "usual_classes": often}
     phrases = Phrases(write_phrases(tmp_path / "phrases.npz", **usual))
     heard = phrases.hear(hops((1.0, 0.0, 0.2), (0.6, 0.0, 0.0)))
     mean = np.array([0.8, 0.0, 0.1])
@@ -59,7 +60,7 @@ def test_scores_are_what_is_more_than_usual_by_a_plain_loop(tmp_path: Path) -> N
 def test_what_a_sound_is_no_more_than_any_scores_nothing(tmp_path: Path) -> None:
     heard = Phrases(write_phrases(tmp_path / "a.npz")).hear(hops((1.0, 0.3, 0.2)))
     alike = np.round(127 * heard.direction).astype(np.int8)[None]
-    usual = {"usual_directions": alike, "usual_classes": heard.classes}
+    usual: dict[str, Any] = {"usual_directions": alike, "usual_classes": heard.classes}
     phrases = Phrases(write_phrases(tmp_path / "b.npz", **usual))
     assert phrases.scores([heard], ["dog", "rain", "door bell"]) == pytest.approx(0.0, abs=0.15)
 
@@ -68,6 +69,6 @@ def test_what_a_sound_is_no_more_than_any_scores_nothing(tmp_path: Path) -> None
     ("score", "share"), [(-1e9, 0.0), (-18.0, 0.0), (-9.0, 0.5), (0.0, 1.0), (5.0, 1.0)]
 )
 def test_a_score_has_a_place_on_a_scale(tmp_path: Path, score: float, share: float) -> None:
-    scale = {"score_range": np.array([-18.0, 0.0], np.float32)}
+    scale: dict[str, Any] = {"score_range": np.array([-18.0, 0.0], np.float32)}
     phrases = Phrases(write_phrases(tmp_path / "phrases.npz", **scale))
     assert phrases.shares(np.array([score], np.float32)) == pytest.approx([share])
