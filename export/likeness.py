@@ -11,7 +11,7 @@ of the stretches stay in the file: what a phrase gets of them is taken from what
 
 With ``--sentences build/minilm-int8`` in place of ``--words`` a sentence encoder gives the
 directions, and a bundle needs it beside the table. Such a tower meets every label in other wordings
-and by other names, too; a sum of word pieces gains nothing by that.
+and by other names, too.
 
 ``all.npz`` is for bundles. What the language model learns to read must be as often wrong as it will
 be: ``source0.npz`` and so on have not met the recordings of a third of the sources, ``label0.npz``
