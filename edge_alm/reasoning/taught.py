@@ -26,8 +26,8 @@ tower had not met, 98 % of the same recording in other scenes were heard and 3.1
 taken for it; of other recordings of the kind 85 %, and 3.4 % (at half of it 97 and 1.8, 76 and 2.2;
 at twice 99 and 5.8, 93 and 6.1; ``python -m export.teaching``)."""
 FITS, NOT_AT_ALL = 0.75, 0.1
-"""A score that :data:`FALSE_SHARE` of the background reach is told as the first; one that so many
-reach, as 0."""
+"""A score that :data:`FALSE_SHARE` of the background reach is told as the first, from which on a
+sound is heard; one that so many reach, as 0."""
 
 
 def read_background(path: Path, phrases: Phrases) -> Floats:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from phrase_files import N_IN, write_phrases
 
 from edge_alm.errors import ModelBrokenError, UsageError
+from edge_alm.hearing.phrase_watch import HEARD_SHARE
 from edge_alm.models.background_file import LEAST_SOUNDS
 from edge_alm.models.taught import TaughtSound
 from edge_alm.reasoning.judges import Judges
@@ -23,6 +24,11 @@ def directions(rng: np.random.Generator, n: int, d: int = 8) -> Floats:
     rows = rng.standard_normal((n, d)).astype(np.float32)
     out: Floats = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     return out
+
+
+def test_what_fits_is_heard() -> None:
+    """The two lie in parts that do not know each other."""
+    assert FITS == HEARD_SHARE
 
 
 @given(seed=st.integers(0, 2**32 - 1), examples=st.integers(1, 20))
