@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 import subprocess
 import sys
@@ -21,9 +22,13 @@ from edge_alm.types import SAMPLE_RATE_HZ, Event, Fault, Lost, Sound, Speech, ev
 
 AUDIO_S = 600.0
 """Of speech and sounds without a pause: more than is heard of it."""
-QUOTA = 0.01
-"""Of one core. With a tenth it keeps up with all of this, questions included; with a fiftieth
-hearing alone comes to nine tenths of what is played."""
+QUOTA, HALVED_S = 0.03, 30.0
+"""Of one core at first, and how soon it is half of that. With a tenth a fast machine keeps up with
+all of this, questions included; with a fiftieth its hearing alone comes to nine tenths of what is
+played, where a slow one's comes to nothing."""
+SLICE_S = 0.02
+"""What a process that runs may use beyond its quota before it is stopped. Shorter ones go into
+waking its threads and filling its caches: on a slow machine nothing is heard in them."""
 
 SCRIPT = """
 import sys, threading
@@ -103,10 +108,15 @@ def wait(lines: Lines, condition: Callable[[], object], step: Callable[[], None]
 
 def starve(process: subprocess.Popen[str]) -> Callable[[], None]:
     """What lets a process run until its quota is used up, as a scheduler does; to be repeated."""
+    most_s = QUOTA * HALVED_S / math.log(2.0)
     began_s, used_s = time.monotonic(), cpu_s(process.pid)
+    runs = True
 
     def step() -> None:
-        runs = cpu_s(process.pid) - used_s < QUOTA * (time.monotonic() - began_s)
+        nonlocal runs
+        allowed_s = most_s * (1.0 - 0.5 ** ((time.monotonic() - began_s) / HALVED_S))
+        over_s = cpu_s(process.pid) - used_s - allowed_s
+        runs = over_s < (SLICE_S if runs else 0.0)
         process.send_signal(signal.SIGCONT if runs else signal.SIGSTOP)
         time.sleep(0.002)
 
