@@ -5,11 +5,12 @@
 
 Every file is an encoder of patches, for ONNX Runtime or LiteRT, with ``labels.csv`` beside it; the
 first row is YAMNet's, its classes made those of a gate (:mod:`export.gate_classes`), which is what
-a gate learns from. All hops are encoded, as if the runtime's own sound gate stood open. A hop wakes
-where its speech, alarm or impact is above the threshold of that class. Not 1 - nothing - other: the
-classes are told independently of each other, and a bark beside a voice would take from its score.
-And not one threshold for all three: the encoder is surer of a voice than of any bang, and noise
-that passes for a voice would set it for the bangs, too (YAMNet catches 56 % so, with one 34 %).
+a distilled gate learns from. All hops are encoded, as if the runtime's own sound gate stood open. A
+hop wakes where its speech, alarm or impact is above the threshold of that class. Not 1 - nothing -
+other: the classes are told independently of each other, and a bark beside a voice would take from
+its score. And not one threshold for all three: the encoder is surer of a voice than of any bang,
+and noise that passes for a voice would set it for the bangs, too (YAMNet catches 56 % so, with one
+34 %).
 
 Home noise: stretches of :data:`STRETCH_S`, each in a room of its own, with room tone, hum or pink
 noise of :data:`ROOM_DB` and a quiet sound of :data:`QUIET` a tenth of the time. No stretch is long
@@ -50,10 +51,10 @@ from edge_alm.models import store
 from edge_alm.types import SAMPLE_RATE_HZ, Samples
 from export.corpus import Clip, read_corpus
 from export.gate_classes import GATE, GateClasses
-from export.scenes import Recipe, Scene, compose
+from export.home import QUIET, ROOM_DB, ROOMS, WAKING, kind_of, require
+from export.scenes import Scene, compose
 
 HOP_S = HOP_SAMPLES / SAMPLE_RATE_HZ
-WAKING = ("speech", "alarm", "impact")
 ALLOWED = 0.5
 """False wakes an hour."""
 ASKED = 0.95
@@ -63,22 +64,11 @@ PAUSE_S = 5.0
 PAUSE_HOPS = round(PAUSE_S / HOP_S)
 LEVELS_DB = (30, 20, 10)
 """RMS of a sound above that of the noise."""
-HOME_NOISE = Recipe.empty("room tone")
-ROOM_DB = HOME_NOISE.alone_db
-"""RMS of a room, dBFS."""
 LEAD_HOPS = 2
 """Until a patch has nothing of the silence before a stream; what they score does not count."""
 STRETCH_HOPS, PLACED_HOPS = 42, 22
 STRETCH_S = STRETCH_HOPS * HOP_S
 LONGEST_S, LONGEST_QUIET_S = 6.0, 3.0
-ROOMS = replace(
-    HOME_NOISE,
-    noise=("room tone", "hum", "pink"),
-    events=(0.0, 1.0),
-    repeat=0.0,
-    near_far=0.0,
-    spread_db=0.0,
-)
 QUIET_STRETCH = replace(
     ROOMS,
     duration_s=(STRETCH_S, STRETCH_S),
@@ -88,25 +78,6 @@ QUIET_STRETCH = replace(
     snr_db=(0.0, 10.0),
     audible_db=None,
 )
-QUIET = frozenset(
-    (
-        *("rain", "wind", "fire crackling", "fire burning", "water", "bubbling liquid"),
-        *("clock tick", "clock ticking", "footsteps", "paper crumpling"),
-        *("electric motor whirr", "3d printer motor"),
-        *("birds chirping", "crickets chirping", "crickets at night"),
-        *("light traffic", "city street noise"),
-    )
-)
-"""What is heard in a quiet home, or through its windows, and should not wake anyone. No aircraft:
-the corpus has those of war games, and one of them fires."""
-MEANT: Mapping[str, str] = {
-    "fire engine siren": "alarm",
-    "police siren": "alarm",
-    "crossbow shot": "other",
-    "sling shot": "other",
-    "lark singing": "other",
-}
-"""Labels whose words name classes of something else, too."""
 _TRIES = 50
 HEAD = ("", "caught", "95 %", *(f"{level} dB" for level in LEVELS_DB), "placed", "recordings")
 Floats = NDArray[np.float32]
@@ -256,14 +227,11 @@ def sort_clips(
     """
     found: dict[str, list[Clip]] = {kind: [] for kind in WAKING}
     for clip in clips:
-        try:
-            kind = MEANT.get(clip.label) or gate.of(matcher.labels(clip.label))
-        except UsageError:  # no class is called so
-            continue
+        kind = kind_of(clip.label, matcher, gate)
         if kind in found:
             found[kind].append(clip)
     for kind, own in found.items():
-        _require(own, kind)
+        require(own, f"{kind} in the development split")
     return {kind: tuple(own) for kind, own in found.items()}
 
 
@@ -278,18 +246,8 @@ def halve(clips: Iterable[Clip]) -> tuple[list[Clip], list[Clip]]:
     first = {source for _, source in sources[::2]}
     halves = [c for c in quiet if c.source in first], [c for c in quiet if c.source not in first]
     for half in halves:
-        _require(half, "quiet sounds")
+        require(half, "quiet sounds in the development split")
     return halves
-
-
-def _require(clips: Sequence[Clip], what: str) -> None:
-    if not clips:
-        raise UsageError(
-            "corpus",
-            expected=f"{what} in the development split",
-            got="none",
-            hint="python -m export.corpus --root build/corpus --esc10 ../shared/data/esc10",
-        )
 
 
 def make_noise(clips: Sequence[Clip], hours: float, seed: Sequence[int]) -> Iterator[Samples]:

@@ -124,6 +124,7 @@ EXPORT: dict[str, set[str]] = {
     "student": set(),
     "gate_classes": {"thresholds"},
     "heard": {"corpus", "scenes", "recordings"},
+    "home": {"corpus", "gate_classes", "scenes"},
     "distill": {"corpus", "settings", "runs", "student", "gate_classes", "heard"},
     "align": {"settings", "hearing_model", "runs", "lessons", "trees", "start"},
     "layers": set(),
