@@ -20,6 +20,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from edge_alm.errors import EdgeAlmError, UsageError
 from edge_alm.hearing.encoder import HOP_FRAMES, PATCH_FRAMES
 from export.corpus import read_corpus
 from export.gate_classes import GATE, GateClasses
-from export.heard import HeardScene, make_parts, open_teacher, read_heard
+from export.heard import HeardScene, make_part, make_parts, open_teacher, read_heard
 from export.runs import CHECKPOINT, LOG, read_checkpoint
 from export.settings import read_section, read_tables
 from export.student import Student, StudentConfig, write_onnx
@@ -308,10 +309,12 @@ class Distiller:
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.manual_seed(run.training.seed)
         self.student = Student(student, sequences.classes)
-        # A linear map from its narrow embedding to the teacher's; of use in training alone.
-        adapter = nn.Linear(self.student.embedding_size, sequences.embedding_size)
-        self._all = nn.ModuleDict({"student": self.student, "adapter": adapter}).to(self._device)
-        self._adapter = adapter
+        self._all = nn.ModuleDict({"student": self.student})
+        if sequences.embedding_size:
+            # A linear map from its narrow embedding to the teacher's; of use in training alone.
+            adapter = nn.Linear(self.student.embedding_size, sequences.embedding_size)
+            self._all["adapter"] = adapter
+        self._all.to(self._device)
         self._optimizer = torch.optim.AdamW(
             self._all.parameters(), run.training.lr, weight_decay=run.training.weight_decay
         )
@@ -341,17 +344,14 @@ class Distiller:
         logits, embeddings = self.student(batch.patches())
         shape = batch.probabilities.shape[:2]
         logits = logits.unflatten(0, shape)
-        pointed = self._adapter(embeddings).unflatten(0, shape)
-        losses = {
-            "soft": soft_loss(logits, batch.probabilities, weights.temperature),
-            "embedding": embedding_loss(pointed, batch.embeddings),
-            "timing": timing_loss(logits, batch.probabilities),
-        }
-        total = (
-            losses["soft"]
-            + weights.embedding * losses["embedding"]
-            + weights.timing * losses["timing"]
-        )
+        losses = {"soft": soft_loss(logits, batch.probabilities, weights.temperature)}
+        total = losses["soft"]
+        if "adapter" in self._all:
+            pointed = self._all["adapter"](embeddings).unflatten(0, shape)
+            losses["embedding"] = embedding_loss(pointed, batch.embeddings)
+            total = total + weights.embedding * losses["embedding"]
+        losses["timing"] = timing_loss(logits, batch.probabilities)
+        total = total + weights.timing * losses["timing"]
         self._optimizer.zero_grad(set_to_none=True)
         total.backward()
         nn.utils.clip_grad_norm_(self._all.parameters(), 5.0)
@@ -415,16 +415,27 @@ def write_labels(path: Path, labels: Sequence[str]) -> None:
 
 
 def train(
-    run: Run, students: Sequence[StudentConfig], scenes: Sequence[HeardScene], out: Path
+    run: Run,
+    students: Sequence[StudentConfig],
+    scenes: Sequence[HeardScene],
+    labels: Sequence[str],
+    out: Path,
 ) -> Iterator[Path]:
     """Train the students one after the other; the ONNX file of each when it is done.
+
+    Args:
+        run: the configuration.
+        students: their places in the grid.
+        scenes: what they learn from.
+        labels: of the classes that the scenes have; a gate's, or AudioSet's.
+        out: holds a folder for each of them.
 
     Raises:
         UsageError: too short scenes, or a checkpoint of another student.
     """
-    labels = open_teacher(run.teacher.encoder).labels
     for config in students:
-        gate = GateClasses(labels) if config.classes == "gate" else None
+        wanted = config.classes == "gate" and tuple(labels) != GATE
+        gate = GateClasses(labels) if wanted else None
         sequences = Sequences(scenes, run.training, run.augment, gate)
         folder = out / config.name
         distiller = Distiller(config, sequences, run, folder)
@@ -454,10 +465,11 @@ def main() -> None:
         if args.only is not None:
             students = tuple(each for each in students if each.name in args.only)
         heard, teacher = args.out / HEARD, run.teacher.encoder
-        open_teacher(teacher)  # what is missing is told before the work
+        labels = open_teacher(teacher).labels  # what is missing is told before the work
         clips = [c for c in read_corpus(args.corpus, args.esc10) if c.split == "train"]
-        make_parts(heard, clips, run.data.scenes, run.data.seed, teacher, args.workers)
-        for path in train(run, students, read_heard(heard), args.out):
+        make = partial(make_part, clips=clips, encoder=teacher)
+        make_parts(heard, make, run.data.scenes, run.data.seed, args.workers)
+        for path in train(run, students, read_heard(heard), labels, args.out):
             print(f"{path}: {path.stat().st_size / 1e3:.0f} kB", flush=True)
     except EdgeAlmError as error:
         raise SystemExit(f"distill: {error}") from error

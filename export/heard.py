@@ -55,7 +55,7 @@ class HeardScene:
     logits: Halves
     """Of the teacher's classes [n, classes]."""
     embeddings: Halves
-    """The teacher's [n, width]."""
+    """The teacher's [n, width]; of width 0 where it has none."""
 
     @property
     def hops(self) -> int:
@@ -90,13 +90,18 @@ def hear(teacher: Encoder | WindowEncoder, samples: Samples) -> HeardScene:
     ear = HopEncoder(teacher, LogMel())
     hops = [ear.push(hop, wanted=True) for hop in padded.reshape(-1, HOP_SAMPLES)]
     scores = np.stack([hop.scores for hop in hops if hop is not None])
-    patches = cut_patches(padded)
-    frames = np.concatenate((patches[0, :HOP_FRAMES], *patches[:, HOP_FRAMES:]))
     return HeardScene(
-        frames.astype(np.float16),
+        to_frames(padded),
         to_logits(scores).astype(np.float16),
         np.stack([hop.embedding for hop in hops if hop is not None]).astype(np.float16),
     )
+
+
+def to_frames(samples: Samples) -> Halves:
+    """Log-mel [48 (n + 1), 64] of a recording's n hops, as :class:`HeardScene` has it."""
+    patches = cut_patches(samples)
+    frames = np.concatenate((patches[0, :HOP_FRAMES], *patches[:, HOP_FRAMES:]))
+    return frames.astype(np.float16)
 
 
 def to_logits(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -105,13 +110,13 @@ def to_logits(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.log(p / (1.0 - p)).astype(np.float32)
 
 
-def make_part(part: Path, clips: Sequence[Clip], seed: Sequence[int], encoder: str) -> int:
+def make_part(part: Path, seed: Sequence[int], clips: Sequence[Clip], encoder: str) -> int:
     """Compose and hear the scenes of one part; returns its hops.
 
     Args:
         part: path of the part, without its endings.
-        clips: what to compose of.
         seed: of this part.
+        clips: what to compose of.
         encoder: as :func:`open_teacher`.
     """
     rng, teacher = np.random.default_rng(seed), open_teacher(encoder)
@@ -134,14 +139,24 @@ def write_part(part: Path, scenes: Sequence[HeardScene]) -> None:
 
 def make_parts(
     folder: Path,
-    clips: Sequence[Clip],
+    make: Callable[[Path, Sequence[int]], int],
     scenes: int,
     seed: int,
-    encoder: str,
     workers: int,
     tell: Callable[[str], None] = print,
 ) -> None:
-    """Make the parts of a folder that are not there yet, each in one of ``workers`` processes."""
+    """Make the parts of a folder that are not there yet, each in one of ``workers`` processes.
+
+    Args:
+        folder: of the parts.
+        make: writes the part of a path, without its endings, from its seed and returns its hops;
+            other processes must be able to load it, so it is a function of a module, or a
+            :class:`functools.partial` of one.
+        scenes: at least so many.
+        seed: of all parts.
+        workers: how many processes.
+        tell: is told of every part.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     numbers = range(-(-scenes // SCENES_PER_PART))
     missing = [i for i in numbers if not (folder / f"{i:04}-hops.npy").exists()]
@@ -149,10 +164,7 @@ def make_parts(
         os.environ.setdefault(variable, "1")  # threads of several processes spin for each other
     spawn = multiprocessing.get_context("spawn")  # native threads do not survive a fork
     with ProcessPoolExecutor(workers, mp_context=spawn) as pool:
-        work = {
-            pool.submit(make_part, folder / f"{i:04}", clips, (seed, i), encoder): i
-            for i in missing
-        }
+        work = {pool.submit(make, folder / f"{i:04}", (seed, i)): i for i in missing}
         for done, future in enumerate(as_completed(work), 1):
             tell(f"part {work[future]:04}: {future.result()} hops; {done} of {len(missing)}")
 

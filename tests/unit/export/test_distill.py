@@ -201,6 +201,14 @@ def test_it_learns(tmp_path: Path) -> None:
         assert np.mean(values[-10:]) < 0.5 * np.mean(values[:5]), name
 
 
+def test_a_teacher_without_an_embedding_is_learnt_from_too(tmp_path: Path) -> None:
+    none = [replace(scene, embeddings=scene.embeddings[:, :0]) for scene in make_scenes()]
+    Distiller(STUDENT, Sequences(none, RUN.training, RUN.augment), RUN, tmp_path).run()
+    lines = [json.loads(line) for line in (tmp_path / LOG).read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+    assert all({"soft", "timing"} <= line.keys() and "embedding" not in line for line in lines)
+
+
 def test_a_checkpoint_of_another_student_is_refused(tmp_path: Path) -> None:
     distil(tmp_path)
     other = replace(STUDENT, depth=1)
