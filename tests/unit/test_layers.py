@@ -126,6 +126,7 @@ EXPORT: dict[str, set[str]] = {
     "heard": {"corpus", "scenes", "recordings"},
     "home": {"corpus", "gate_classes", "scenes"},
     "distill": {"corpus", "settings", "runs", "student", "gate_classes", "heard"},
+    "made": {"corpus"},
     "align": {"settings", "hearing_model", "runs", "lessons", "trees", "start"},
     "layers": set(),
     "ablations": {
