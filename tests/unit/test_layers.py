@@ -127,6 +127,9 @@ EXPORT: dict[str, set[str]] = {
     "home": {"corpus", "gate_classes", "scenes"},
     "distill": {"corpus", "settings", "runs", "student", "gate_classes", "heard"},
     "made": {"corpus"},
+    "gate": {
+        *("acoustics", "corpus", "scenes", "gate_classes", "heard", "home", "distill", "made"),
+    },
     "align": {"settings", "hearing_model", "runs", "lessons", "trees", "start"},
     "layers": set(),
     "ablations": {
