@@ -28,7 +28,7 @@ COMMANDS: dict[str, tuple[object, ...]] = {
     "ask": ("ask", HOME, "What was heard first?", "--choice", "a dog", "--choice", "a doorbell"),
     "think": ("ask", HOME, "What was heard first?", "--think", "--json"),
     "eval": ("eval", "questions.jsonl", "--json"),
-    "bench": ("bench", DATA / "crow.flac", "--json", "--quick"),
+    "bench": ("bench", "--json", "--quick", "--no-llm"),
     "models": ("models", "verify"),
     "doctor": ("doctor",),
 }
