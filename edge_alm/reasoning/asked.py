@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 MAX_PHRASES = 12
 _FUNCTION = """
@@ -33,12 +34,16 @@ shorter shortest smallest soft softer sooner sort sorts sound sounded sounding s
 spoken start started starts strong strongest sure tell think time total voice volume word words
 """
 _LOUDNESS = """
-faint faintest loud louder loudest quiet quieter quietest soft softer strong strongest volume
+faint fainter faintest loud louder loudest noisier noisiest quiet quieter quietest soft softer
+softest strong stronger strongest volume
 """
-LOUDNESS = frozenset(_LOUDNESS.split())
-_LENGTH = "briefest lasted length long longer longest short shorter shortest soonest took"
-LENGTH = frozenset(_LENGTH.split())
-COMMON = frozenset(f"{_FUNCTION} {_LISTENING}".split())
+LOUDNESS = frozenset(_LOUDNESS.split()) | {"most noise", "more noise", "least noise", "less noise"}
+_LENGTH = """
+brief briefer briefest duration lasted length long longer longest short shorter shortest soonest
+took
+"""
+LENGTH = frozenset(_LENGTH.split()) | {"most time", "more time", "least time", "less time"}
+COMMON = frozenset(f"{_FUNCTION} {_LISTENING} {_LOUDNESS} {_LENGTH}".split())
 """Words of which no phrase is made."""
 _HOW = frozenset(("a", "an", "the", "and", "loud", "quiet", "long", "short", "near", "far"))
 """What stands in front of a sound's name in a list, or in a caption for how it sounds."""
@@ -58,8 +63,18 @@ def asked_phrases(question: str, choices: Sequence[str] = ()) -> tuple[list[str]
 
 
 def asks_for(words: frozenset[str], question: str, choices: Sequence[str] = ()) -> bool:
-    """Whether one of the words, as :data:`LOUDNESS`, is in the question or its choices."""
-    return any(not words.isdisjoint(_WORD.findall(text.lower())) for text in (question, *choices))
+    """Whether one of the words, or pairs of words, is in the question or its choices.
+
+    Args:
+        words: as :data:`LOUDNESS`.
+        question: any text.
+        choices: of its answers.
+    """
+    for text in (question, *choices):
+        found = _WORD.findall(text.lower())
+        if not words.isdisjoint(found) or not words.isdisjoint(map(" ".join, pairwise(found))):
+            return True
+    return False
 
 
 def split_order(text: str) -> list[str]:

@@ -31,8 +31,7 @@ def test_a_question_asks_about_the_sounds_it_names_and_no_others(form: str, word
     ("form", "wording"), [(form, text) for form, texts in WORDINGS.items() for text in texts]
 )
 def test_a_question_asks_how_loud_or_how_long_where_it_does(form: str, wording: str) -> None:
-    if wording != "What made the most noise?":  # "noise" alone asks for anything
-        assert asks_for(LOUDNESS, wording) == (form in ("loudest", "quietest"))
+    assert asks_for(LOUDNESS, wording) == (form in ("loudest", "quietest"))
     assert asks_for(LENGTH, wording) == (form in ("longest", "shortest"))
 
 
@@ -40,6 +39,8 @@ def test_choices_ask_too_and_parts_of_words_do_not() -> None:
     assert asks_for(LOUDNESS, "Which fits?", ["a loud dog", "rain"])
     assert not asks_for(LOUDNESS, "A cloud?", ["loudspeaker"])
     assert asks_for(LENGTH, "Was it SHORT?")
+    assert asks_for(LOUDNESS, "Who makes less noise?")
+    assert not asks_for(LOUDNESS, "Most of all, which noise was it?")
 
 
 def test_choices_are_taken_apart_where_they_tell_an_order() -> None:
