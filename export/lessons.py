@@ -7,7 +7,7 @@ or spread over more processes, learns from the same ones.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from edge_alm.errors import UsageError
 from edge_alm.hearing.tracker import read_thresholds
 from edge_alm.models import store
 from edge_alm.models.projector_file import HOP_LEVELS
+from edge_alm.reasoning.asked import asked_phrases
 from edge_alm.reasoning.prompts import one_line, recording_line
 from edge_alm.reasoning.stretches import Stretches
 from export.contrasts import contrast
@@ -42,6 +43,7 @@ SHARES = (
     "long",
     "likeness",
     "seek",
+    "renamed",
 )
 NAMES = ("kitchen", "street", "garden", "office", "morning", "evening", "a", "b", "one", "two")
 SPEECH = "speech"
@@ -86,6 +88,9 @@ class LessonsConfig:
     """Skills that few scenes allow, like "loudest", which wants one beyond dispute."""
     seek: float = 0.0
     """Scenes of one recording that are drawn until one allows a question of ``sought``."""
+    renamed: float = 0.0
+    """Scenes compared with phrases whose sounds have each other's names: only the line before a
+    question tells them. Sounds that it knows by heart teach it not to read that line."""
     choices: float = 1.0
     longest_tokens: int = 700
 
@@ -105,6 +110,8 @@ class LessonsConfig:
             raise ValueError(f"questions: at least 1, got {self.questions}")
         if self.seek and not self.sought:
             raise ValueError("seek: skills that are sought, got none")
+        if self.renamed and not self.towers:
+            raise ValueError("renamed: towers that compare sounds with phrases, got none")
 
 
 class Lessons:
@@ -140,6 +147,7 @@ class Lessons:
         self.n_in = int(widths.pop())
         """Width of the encoder's embeddings."""
         self._labels = [each.label for each in placed]
+        self._nameable = sorted(filter(_is_phrase, set(self._labels) - {SPEECH}))
         self._sentences = sorted({each.text for each in placed if each.text})
         self._likeness = Likeness(Path(config.towers)) if config.towers else None
         self._imagination: Imagination | None = None
@@ -170,23 +178,26 @@ class Lessons:
 
     def _try(self, rng: np.random.Generator) -> Tree | None:
         config = self._config
-        recordings = [self._recording(rng)]
+        renamed = bool(config.renamed) and rng.random() < config.renamed
+        exchanged = self._exchange(rng) if renamed else {}
+        recordings = [self._recording(rng, exchanged)]
         if rng.random() < config.two_recordings:
-            recordings.append(self._recording(rng))
+            recordings.append(self._recording(rng, exchanged))
         pool: Sequence[str] = self._labels
         if self._imagination and rng.random() < 0.5:
             pool = self._phrases
-        labels = [pool[i] for i in rng.integers(len(pool), size=_DISTRACTORS)]
+        drawn = [pool[i] for i in rng.integers(len(pool), size=_DISTRACTORS)]
+        labels = [exchanged.get(label, label) for label in drawn]
         sentences = [
             self._sentences[i] for i in rng.permutation(len(self._sentences))[:_DISTRACTORS]
         ]
         found: Asked | None = None
         if len(recordings) == 1 and config.seek and rng.random() < config.seek:
-            recordings[0], found = self._seek(rng, labels, sentences)
+            recordings[0], found = self._seek(rng, labels, sentences, exchanged)
         timelines = [r.timeline for r in recordings]
         durations_s = [r.duration_s for r in recordings]
 
-        def questions(n: int) -> list[Asked]:
+        def questions(n: int) -> dict[str, Asked]:
             made: dict[str, Asked] = {}
             for _ in range(3 * n):
                 if len(made) < n and (
@@ -200,31 +211,35 @@ class Lessons:
                     )
                 ):
                     made.setdefault(one.question, one)
-            return list(made.values())
+            return made
 
-        asked = questions(config.questions - (found is not None))
-        if found and all(found.question != one.question for one in asked):
-            asked.append(found)
+        by_question = questions(config.questions - (found is not None))
+        if found:
+            by_question.setdefault(found.question, found)
+        # Nothing tells a new name but a line about choices.
+        asked = [one for one in by_question.values() if one.choices or not renamed]
         if not asked:
             return None
         turns: list[tuple[str, str]] = []
         if rng.random() < config.earlier_turns:
             turns = [
                 (one.question, one.answer)
-                for one in questions(int(rng.integers(1, 3)))
+                for one in questions(int(rng.integers(1, 3))).values()
                 if one.skill not in ONLY_CHOICES
             ]
-        think = rng.random() < config.thoughts
+        think = rng.random() < config.thoughts and not renamed
         names = [f"{NAMES[i]}.wav" for i in rng.permutation(len(NAMES))[: len(recordings)]]
         chance = rng.random()
         drop_text, drop_soft = chance < config.drop_text, chance > 1.0 - config.drop_soft
-        stretches = None if drop_text else self._stretches(recordings, names, rng)
+        drop_text = drop_text and not renamed
+        stretches = None if drop_text else self._stretches(recordings, names, rng, exchanged)
         branches = [
             self._branch(
                 one,
                 timelines if think else (),
                 stretches,
-                choose=config.choices == 1.0 or rng.random() < config.choices,
+                choose=renamed or config.choices == 1.0 or rng.random() < config.choices,
+                write=not renamed,
             )
             for one in asked
         ]
@@ -242,13 +257,17 @@ class Lessons:
         )
 
     def _seek(
-        self, rng: np.random.Generator, labels: Sequence[str], sentences: Sequence[str]
+        self,
+        rng: np.random.Generator,
+        labels: Sequence[str],
+        sentences: Sequence[str],
+        exchanged: Mapping[str, str],
     ) -> tuple[Recording, Asked | None]:
         """A scene that allows one of the skills that are sought, and its question; after many tries
         another, and None."""
         skill = self._config.sought[rng.integers(len(self._config.sought))]
         for _ in range(_ATTEMPTS):
-            recording = self._recording(rng)
+            recording = self._recording(rng, exchanged)
             timelines, durations_s = [recording.timeline], [recording.duration_s]
             if asked := ask(rng, timelines, durations_s, labels, sentences=sentences, skill=skill):
                 return recording, asked
@@ -260,7 +279,13 @@ class Lessons:
         skills = LONG_SKILLS if durations_s[0] > LONG_FROM_S else self._config.skills
         return skills[rng.integers(len(skills))] if skills else None
 
-    def _recording(self, rng: np.random.Generator) -> Recording:
+    def _exchange(self, rng: np.random.Generator) -> dict[str, str]:
+        """Labels in pairs that have each other's names."""
+        order = [self._nameable[i] for i in rng.permutation(len(self._nameable))]
+        pairs = list(zip(order[::2], order[1::2], strict=False))
+        return dict(pairs) | {b: a for a, b in pairs}
+
+    def _recording(self, rng: np.random.Generator, exchanged: Mapping[str, str]) -> Recording:
         if self._imagination and rng.random() < self._config.imagined:
             return self._imagination.scene(rng)
         drawn = rng.random() * self._edges[-1]
@@ -268,16 +293,22 @@ class Lessons:
         if rng.random() < self._config.long and found.duration_s < LONGEST_S:
             duration_s = round(rng.uniform(found.duration_s, LONGEST_S), 1)
             found = within(found, rng.uniform(0.0, duration_s - found.duration_s), duration_s)
-        return found
+        return replace(found, timeline=_named(found.timeline, exchanged)) if exchanged else found
 
     def _stretches(
-        self, recordings: Sequence[Recording], names: Sequence[str], rng: np.random.Generator
+        self,
+        recordings: Sequence[Recording],
+        names: Sequence[str],
+        rng: np.random.Generator,
+        exchanged: Mapping[str, str],
     ) -> Stretches | None:
         """The scene as phrases are compared with it; None where they are not."""
-        if self._likeness is None or rng.random() >= self._config.likeness:
+        if self._likeness is None or (rng.random() >= self._config.likeness and not exchanged):
             return None
-        timelines = iter([recording.timeline for recording in recordings])
-        stretches = self._likeness.stretches(timelines, FAMILIES[rng.integers(len(FAMILIES))])
+        timelines = iter([_named(recording.timeline, exchanged) for recording in recordings])
+        family = FAMILIES[rng.integers(len(FAMILIES))]
+        phrases_of = {one.lower(): other.lower() for one, other in exchanged.items()}
+        stretches = self._likeness.stretches(timelines, family, phrases_of)
         for recording, name in zip(recordings, names, strict=True):
             if len(recordings) > 1:
                 stretches.begin_recording(name)
@@ -291,6 +322,7 @@ class Lessons:
         stretches: Stretches | None,
         *,
         choose: bool,
+        write: bool,
     ) -> Branch:
         choose = choose or asked.skill in ONLY_CHOICES
         given = asked.choices if choose else None
@@ -301,7 +333,7 @@ class Lessons:
             options,
             (given or (asked.answer,)).index(asked.answer),
             "; ".join(heard_in_order(timeline) for timeline in thought),
-            asked.skill not in ONLY_CHOICES,
+            write and asked.skill not in ONLY_CHOICES,
             tuple(lines),
         )
 
@@ -346,6 +378,11 @@ class Lessons:
         return np.concatenate(hops), words
 
 
+def _is_phrase(label: str) -> bool:
+    """Whether it is compared whole, in a question and among its choices."""
+    return asked_phrases(label) == ([], [label]) and asked_phrases("", [label]) == ([label], [])
+
+
 def within(recording: Recording, by_s: float, duration_s: float) -> Recording:
     """A longer recording, quiet but for the one given, which begins ``by_s`` after its start."""
     by_s = round(by_s, 1)
@@ -361,6 +398,11 @@ def within(recording: Recording, by_s: float, duration_s: float) -> Recording:
         for placed in recording.timeline
     )
     return Recording(items, timeline, duration_s)
+
+
+def _named(timeline: Sequence[Placed], names: Mapping[str, str]) -> tuple[Placed, ...]:
+    """The same sounds by other names; those that have none keep theirs."""
+    return tuple(replace(each, label=names.get(each.label, each.label)) for each in timeline)
 
 
 def heard_in_order(timeline: Sequence[Placed]) -> str:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
 from edge_alm.hearing.encoder import HOP_SAMPLES
-from edge_alm.reasoning.phrases import Floats, Heard, Phrases
+from edge_alm.reasoning.phrases import Floats, Heard, Phrases, Prepared
 from edge_alm.reasoning.stretches import Stretches
 from edge_alm.types import SAMPLE_RATE_HZ, Sound
 from export.scenes import Placed
@@ -96,9 +97,20 @@ class Likeness:
         names = [ALL, *(f"{family}{i}" for family in FAMILIES for i in range(FOLDS))]
         self._judges = {name: Phrases(folder / f"{name}.npz") for name in names}
 
-    def stretches(self, timelines: Iterator[Sequence[Placed]], family: str) -> Stretches:
-        """For a scene of recordings whose timelines come in their order."""
-        return _Doubting(self._judges, timelines, family)
+    def stretches(
+        self,
+        timelines: Iterator[Sequence[Placed]],
+        family: str,
+        names: Mapping[str, str] = MappingProxyType({}),
+    ) -> Stretches:
+        """For a scene of recordings.
+
+        Args:
+            timelines: of the recordings, in their order, with the names of old.
+            family: one of :data:`FAMILIES`.
+            names: which phrase of old a phrase stands for, where sounds were given other names.
+        """
+        return _Doubting(self._judges, timelines, family, names)
 
 
 class _Doubting(Stretches):
@@ -109,14 +121,19 @@ class _Doubting(Stretches):
         judges: dict[str, Phrases],
         timelines: Iterator[Sequence[Placed]],
         family: str,
+        names: Mapping[str, str],
     ) -> None:
         self._judges, self._timelines, self._family = judges, timelines, family
+        self._names = names
         self._timeline: Sequence[Placed] = ()
         super().__init__(judges[ALL])
 
     def begin_stream(self) -> None:
         super().begin_stream()
         self._timeline = next(self._timelines)
+
+    def prepare(self, texts: Sequence[str]) -> Prepared:
+        return super().prepare([self._names.get(text, text) for text in texts])
 
     def hear(self, embeddings: Floats, start_s: float, end_s: float) -> Heard:
         there = heard_in(start_s, end_s, self._timeline)

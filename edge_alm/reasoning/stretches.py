@@ -16,7 +16,7 @@ import numpy as np
 
 from edge_alm.models.projector_file import HOP_LEVELS
 from edge_alm.reasoning.asked import LENGTH, LOUDNESS, asked_phrases, asks_for
-from edge_alm.reasoning.phrases import Floats, Heard, Phrases
+from edge_alm.reasoning.phrases import Floats, Heard, Phrases, Prepared
 from edge_alm.reasoning.prompts import Match, likeness_line, recording_line
 
 KEPT_S = 120.0
@@ -126,7 +126,7 @@ class Stretches:
         stretches.sort(key=lambda s: (s.stream, s.start_s))
         chosen, words = asked_phrases(question, choices)
         asked = [*chosen, *words]
-        prepared = self._phrases.prepare(asked)
+        prepared = self.prepare(asked)
         loud, long = (asks_for(words, question, choices) for words in (LOUDNESS, LENGTH))
         matches = [
             (share, i, phrase)
@@ -155,6 +155,10 @@ class Stretches:
         stretches = [s for s in self._over if s.stream == self._stream]
         stretches.sort(key=lambda s: s.start_s)
         return [(s.start_s, s.end_s, judge(s.heard).tolist()) for s in stretches]
+
+    def prepare(self, texts: Sequence[str]) -> Prepared:
+        """What judging them needs."""
+        return self._phrases.prepare(texts)
 
     def hear(self, embeddings: Floats, start_s: float, end_s: float) -> Heard:
         """What the hops [n, n_in] of a span of the stream under way are compared by."""

@@ -165,6 +165,49 @@ def test_before_its_question_stands_what_the_scene_is_like(scenes: Path, towers:
     assert told > 40
 
 
+def right_option(tree: Tree, choice: tuple[int, ...]) -> str:
+    """Text of the option that is right, without the end of the turn."""
+    targets = [t for t, i in zip(tree.targets, tree.continuation, strict=True) if i == choice[0]]
+    return "".join(map(chr, targets[:-1]))
+
+
+def test_of_renamed_sounds_the_line_before_the_question_alone_tells_the_name(
+    towers: Path, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    timelines = [[Placed(label, 0.0, 2.0, -20.0)] for label in LABELS]
+    write_part(tmp_path / "0000", [make_recording(rng, timeline) for timeline in timelines])
+    config = LessonsConfig(
+        towers=str(towers),
+        renamed=1.0,
+        skills=("which",),
+        questions=1,
+        longest_tokens=4000,
+        thoughts=1.0,
+        drop_text=0.5,
+    )
+    lessons = make(config, tmp_path)
+    names = set()
+    for step in range(40):
+        tree = lessons.tree(step, 0)
+        (choice,) = tree.choices
+        assert not tree.written
+        assert THOUGHT_START not in text(tree)
+        name = right_option(tree, choice)
+        (old,) = re.findall(r"\[[\d.]+-[\d.]+ (\w+)", scene_text(tree))
+        assert name in LABELS
+        assert name != old
+        (told,) = re.findall(r"\[like (\w+) 0", text(tree))
+        assert told == name
+        names.add((old, name))
+    assert len(names) > 10
+
+
+def test_renaming_wants_towers() -> None:
+    with pytest.raises(ValueError, match="towers"):
+        LessonsConfig(renamed=0.5)
+
+
 def test_scenes_without_their_lines_are_not_told_what_they_are_like(
     scenes: Path, towers: Path
 ) -> None:
