@@ -16,8 +16,9 @@ ROS_KEY := $(shell find ros_nodes -type f -not -path '*/__pycache__/*' | LC_ALL=
 	xargs cat requirements-ros.lock scripts/build_ros.py | cksum | tr ' ' '-')
 ROS_STAMP := .venv-ros/.ros-$(KEY)-$(ROS_KEY)
 endif
-# What tests no clock and no device runs on all cores at once; a choice (-k) may leave none over (5).
-# The tests of ROS run in an environment of their own. What names other tests has none for it.
+# The unit tests run on all cores at once. The tests of ROS run in an environment of their own; what
+# names other tests has none for it. A choice (-k) may leave none of some over (5).
+NONE_OVER := $(if $(findstring -k,$(ARGS)),|| [ $$? -eq 5 ])
 ROS_ARGS := $(if $(findstring tests/ros,$(ARGS)),$(ARGS),$(if $(findstring tests/,$(ARGS)),,tests/ros $(ARGS)))
 UNIT_ARGS := $(if $(findstring tests/ros,$(ARGS)),,run)
 
@@ -43,11 +44,11 @@ test: $(DEV_STAMP) $(ROS_STAMP)
 ifneq ($(findstring tests/,$(ARGS)),)
 	@$(if $(UNIT_ARGS),$(BIN)/python -m pytest $(ARGS))
 else
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit -n logical $(ARGS) || [ $$? -eq 5 ]
-	@$(BIN)/python -m pytest tests --ignore tests/unit $(ARGS) || [ $$? -eq 5 ]
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit -n logical $(ARGS) $(NONE_OVER)
+	@$(BIN)/python -m pytest tests --ignore tests/unit $(ARGS) $(NONE_OVER)
 endif
 ifdef ROS_STAMP
-	@$(if $(ROS_ARGS),EDGE_ALM_ROS=1 scripts/with_ros python -m pytest $(ROS_ARGS) || [ $$? -eq 5 ])
+	@$(if $(ROS_ARGS),EDGE_ALM_ROS=1 scripts/with_ros python -m pytest $(ROS_ARGS) $(NONE_OVER))
 else
 	@echo "tests/ros left out: PyPI has wheels of ROS 2 for x86-64 Linux only"
 endif

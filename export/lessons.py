@@ -90,7 +90,8 @@ class LessonsConfig:
     """Scenes of one recording that are drawn until one allows a question of ``sought``."""
     renamed: float = 0.0
     """Scenes compared with phrases whose sounds have each other's names: only the line before a
-    question tells them. Sounds that it knows by heart teach it not to read that line."""
+    question tells them. Meant to keep sounds that it knows by heart from standing in for that
+    line."""
     choices: float = 1.0
     longest_tokens: int = 700
 
@@ -286,6 +287,10 @@ class Lessons:
         return dict(pairs) | {b: a for a, b in pairs}
 
     def _recording(self, rng: np.random.Generator, exchanged: Mapping[str, str]) -> Recording:
+        found = self._draw(rng)
+        return replace(found, timeline=_named(found.timeline, exchanged)) if exchanged else found
+
+    def _draw(self, rng: np.random.Generator) -> Recording:
         if self._imagination and rng.random() < self._config.imagined:
             return self._imagination.scene(rng)
         drawn = rng.random() * self._edges[-1]
@@ -293,7 +298,7 @@ class Lessons:
         if rng.random() < self._config.long and found.duration_s < LONGEST_S:
             duration_s = round(rng.uniform(found.duration_s, LONGEST_S), 1)
             found = within(found, rng.uniform(0.0, duration_s - found.duration_s), duration_s)
-        return replace(found, timeline=_named(found.timeline, exchanged)) if exchanged else found
+        return found
 
     def _stretches(
         self,

@@ -9,7 +9,6 @@ import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 
@@ -101,7 +100,7 @@ class Likeness:
         self,
         timelines: Iterator[Sequence[Placed]],
         family: str,
-        names: Mapping[str, str] = MappingProxyType({}),
+        names: Mapping[str, str],
     ) -> Stretches:
         """For a scene of recordings.
 

@@ -24,14 +24,13 @@ two under until up us very was we well went were what when where which while who
 with without yes you your
 """
 _LISTENING = """
-audible audio began begin beginning begun briefest caption clip contain contained contains count
-describe detect detected different distinct end ended ending faint faintest far final greatest
-hardest hear heard hearing kind kinds lasted length list listen listened listening long longer
-longest loud louder loudest low lowest maybe middle missing moment name near noise noises notice
-noticed number occur occurred occurs often part parts person pick please present put quiet quieter
-quietest really recorded recording recordings repeat richer said second seconds sequence short
-shorter shortest smallest soft softer sooner sort sorts sound sounded sounding sounds speak spoke
-spoken start started starts strong strongest sure tell think time total voice volume word words
+audible audio began begin beginning begun caption clip contain contained contains count describe
+detect detected different distinct end ended ending far final greatest hardest hear heard hearing
+kind kinds list listen listened listening low lowest maybe middle missing moment name near noise
+noises notice noticed number occur occurred occurs often part parts person pick please present put
+really recorded recording recordings repeat richer said second seconds sequence smallest sooner sort
+sorts sound sounded sounding sounds speak spoke spoken start started starts sure tell think time
+total voice word words
 """
 _LOUDNESS = """
 faint fainter faintest loud louder loudest noisier noisiest quiet quieter quietest soft softer

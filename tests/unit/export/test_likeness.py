@@ -176,7 +176,7 @@ def test_a_lesson_is_heard_by_the_tower_that_does_not_know_it(tmp_path: Path) ->
     ]
     recording = make_recording(np.random.default_rng(0), timeline)
     for family in FAMILIES:
-        stretches = folder.stretches(iter([timeline]), family)
+        stretches = folder.stretches(iter([timeline]), family, {})
         replay(recording.items, stretches)
         judged = stretches.judged(Judges(Phrases(tmp_path / f"{ALL}.npz")).of(LABELS))
         told = [LABELS[int(np.argmax(shares))] for _, _, shares in judged]
