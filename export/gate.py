@@ -8,7 +8,7 @@ YAMNet misses four of five. Here the scene's timeline tells what can be heard in
 scenes, the training and its files are those of :mod:`export.distill`, with a teacher that is never
 unsure and has no embedding: at a temperature of 1 the loss is the cross-entropy of five classes
 that are told independently of each other. In ``OUT/scenes`` are the scenes, in ``OUT/made`` alarms
-and bangs that were made for them, in ``OUT/gate`` the gate.
+and bangs, crickets and clocks that were made for them, in ``OUT/gate`` the gate.
 
 A scene is a room of :data:`export.home.ROOMS` with a sound, sometimes two, of kinds that are drawn
 by :data:`SHARES`, so that what is rare in the corpus is not rare here. Half of what is learnt is
@@ -50,7 +50,7 @@ from export.heard import (
     write_part,
 )
 from export.home import QUIET, ROOM_DB, ROOMS, WAKING, kind_of, require
-from export.made import ALARM, BANG, make_clips
+from export.made import ALARM, BANG, CLOCK, CRICKET, make_clips
 from export.scenes import Stems, render
 
 Pools: TypeAlias = Mapping[str, Sequence[Clip]]
@@ -87,6 +87,7 @@ ALSO_QUIET = QUIET | frozenset(
         *("vehicle engine", "motor engine", "car", "horse-drawn cart on a dirt road"),
         *("drinking", "eating", "biting into an apple", "heartbeat", "glass and water"),
         *("sawing wood", "sharpening a blade", "grinding with a mortar", "coins jingling"),
+        *(CRICKET, CLOCK),
     )
 )
 """With what else of the train split nobody wants to be woken by while it is quiet."""

@@ -1,8 +1,9 @@
-"""Alarms and bangs that are made, any number of them, where there are few recordings.
+"""Sounds that are made, any number of them, where there are few recordings: alarms and bangs, and
+the crickets and clocks that are taken for them.
 
 What devices wake people with is regular: a tone that is interrupted, two that take turns, one that
 rises and falls. A bang is noise that is there at once and dies away, and what was hit rings on in
-tones of its own.
+tones of its own. A cricket is a high tone in trains of pulses, a clock one click after the other.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ if TYPE_CHECKING:
 else:
     Floats = Doubles = Any
 
-ALARM, BANG = "made alarm", "made bang"
+ALARM, BANG, CRICKET, CLOCK = "made alarm", "made bang", "made cricket", "made clock"
 """Labels."""
 LENGTH_S = (1.5, 6.0)
-"""Of alarms."""
+"""Of alarms, crickets and clocks."""
 LONGEST_BANG_S = 1.5
 PEAK = 0.7
 
@@ -62,13 +63,45 @@ def make_bang(rng: np.random.Generator) -> Floats:
     return _to_peak(sound * (1.0 - np.exp(-time_s / _between(rng, 0.0003, 0.01))))
 
 
+def make_cricket(rng: np.random.Generator) -> Floats:
+    """One to three crickets, float32 [n] at 16 kHz, each with a tone, pulses and chirps."""
+    time_s = np.arange(round(rng.uniform(*LENGTH_S) * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
+    sound = np.zeros(len(time_s))
+    for _ in range(int(rng.integers(1, 4))):
+        pulse_s, chirp = _between(rng, 1 / 80, 1 / 15), int(rng.integers(2, 9))
+        beat = time_s / pulse_s + rng.uniform(0.0, 10.0)
+        gap = 0 if rng.random() < 0.3 else int(_between(rng, 2.0, 40.0))
+        pulses = np.maximum(np.sin(np.pi * (beat % 1.0)), 0.0) ** rng.uniform(0.5, 3.0)
+        pulses = pulses * (beat % (chirp + gap) < chirp)
+        hz = _between(rng, 2_200.0, 7_500.0) * (1.0 - 0.02 * rng.random() * (beat % 1.0))
+        phase = 2.0 * np.pi * np.cumsum(hz) / SAMPLE_RATE_HZ
+        sound += _between(rng, 0.1, 1.0) * pulses * np.sin(phase)
+    return _to_peak(sound)
+
+
+def make_clock(rng: np.random.Generator) -> Floats:
+    """Ticks, or ticks and tocks, at a pace, float32 [n] at 16 kHz."""
+    sound = np.zeros(round(rng.uniform(*LENGTH_S) * SAMPLE_RATE_HZ))
+    ticks = [_tick(rng) for _ in range(int(rng.integers(1, 3)))]
+    pace_s, at_s, number = _between(rng, 0.12, 1.1), rng.uniform(0.0, 0.1), 0
+    while (start := round(at_s * SAMPLE_RATE_HZ)) < len(sound):
+        tick = ticks[number % len(ticks)][: len(sound) - start]
+        sound[start : start + len(tick)] += rng.uniform(0.8, 1.0) * tick
+        at_s, number = at_s + pace_s * rng.normal(1.0, 0.01), number + 1
+    return _to_peak(sound)
+
+
+MADE = {ALARM: make_alarm, BANG: make_bang, CRICKET: make_cricket, CLOCK: make_clock}
+"""What makes one of each."""
+
+
 def make_clips(folder: Path, count: int, seed: int) -> list[Clip]:
-    """So many alarms and so many bangs; files that are missing in the folder are written."""
+    """So many of each of :data:`MADE`; files that are missing in the folder are written."""
     import soundfile
 
     folder.mkdir(parents=True, exist_ok=True)
     clips = []
-    for kind, (label, make) in enumerate(((ALARM, make_alarm), (BANG, make_bang))):
+    for kind, (label, make) in enumerate(MADE.items()):
         for number in range(count):
             path = folder / f"{label.split()[1]}-{number:04}.wav"
             if not path.exists():
@@ -78,6 +111,16 @@ def make_clips(folder: Path, count: int, seed: int) -> list[Clip]:
                 partial.replace(path)
             clips.append(Clip(path, label, "synthetic", path.stem, "train", "made", True))
     return clips
+
+
+def _tick(rng: np.random.Generator) -> Doubles:
+    """A click of a few milliseconds in which something small rings."""
+    time_s = np.arange(round(0.08 * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
+    sound = rng.standard_normal(len(time_s)) * np.exp(-time_s / _between(rng, 0.0005, 0.004))
+    for _ in range(int(rng.integers(1, 5))):
+        tone = np.sin(2.0 * np.pi * _between(rng, 800.0, 7_000.0) * time_s)
+        sound += _between(rng, 0.2, 2.0) * tone * np.exp(-time_s / _between(rng, 0.001, 0.012))
+    return np.asarray(sound / np.abs(sound).max())
 
 
 def _beeps(rng: np.random.Generator, time_s: Doubles) -> tuple[Doubles, Doubles]:
