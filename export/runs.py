@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from edge_alm.errors import UsageError
+from edge_alm.reasoning import evidence
 from edge_alm.reasoning.phrases import Phrases
 from edge_alm.reasoning.stretches import Stretches
 from export.hearing_model import HearingModel, build, load_language_model, load_weights
@@ -55,10 +56,12 @@ class Judge:
         """Index of the likeliest choice about a scene of ``heard_s``."""
         options = tuple(choice.lower() for choice in choices)
         lines: list[str] = []
+        sure = None
         if self._phrases:
             stretches = Stretches(self._phrases)
             replay(items, stretches)
             lines = stretches.lines(question, choices)
+            sure = stretches.weigh(question, choices, now_s=heard_s)
         branch = Branch(question, options, 0, write=False, lines=tuple(lines))
         tree = self._maker.make(items, [branch], heard_s=heard_s)
         with torch.no_grad():
@@ -66,6 +69,8 @@ class Judge:
         sums = torch.zeros(tree.continuations).index_add(
             0, torch.tensor(tree.continuation), scores.cpu()
         )
+        if sure is not None:
+            sums += evidence.WEIGHT * torch.from_numpy(sure)
         return int(sums.argmax())
 
 

@@ -89,6 +89,11 @@ def split_order(text: str) -> list[str]:
     return found
 
 
+def question_runs(text: str) -> list[str]:
+    """The phrases of a question, in order."""
+    return list(_runs(text))
+
+
 def _runs(text: str) -> Iterable[str]:
     """Runs of words that are not common."""
     for part in _BORDER.split(text.lower()):

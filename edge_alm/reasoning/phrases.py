@@ -180,7 +180,12 @@ class Phrases:
 
     def shares(self, scores: Floats) -> Floats:
         """Scores from 0 (what fits scores more) to 1 (hardly anything scores more)."""
-        out: Floats = np.clip((scores - self._least) / (self._most - self._least), 0.0, 1.0)
+        out: Floats = np.clip(self.scaled(scores), 0.0, 1.0)
+        return out
+
+    def scaled(self, scores: Floats) -> Floats:
+        """As :meth:`shares`, and beyond both ends."""
+        out: Floats = (scores - self._least) / (self._most - self._least)
         return out
 
     def _weigh(self, directions: Floats) -> Floats:

@@ -15,7 +15,9 @@ from itertools import groupby
 import numpy as np
 
 from edge_alm.models.projector_file import HOP_LEVELS
+from edge_alm.reasoning import evidence
 from edge_alm.reasoning.asked import LENGTH, LOUDNESS, asked_phrases, asks_for
+from edge_alm.reasoning.inquiry import Aspect, inquire
 from edge_alm.reasoning.phrases import Floats, Heard, Phrases, Prepared
 from edge_alm.reasoning.prompts import Match, likeness_line, recording_line
 
@@ -36,6 +38,8 @@ CLOSE = 2 / 9
 EARLY_S, LATE_S = 0.2, 0.6
 """Hops that end so long after a stretch's start, up to so long after its end, are of it: a hop's
 patch reaches one hop back."""
+STREAM_S = 1e7
+"""From the start of one stream to that of the next, where times are compared."""
 SAME, SIZE = 0.5, 0.2
 """Spans are one stretch when they share this much of the shorter one and that is not much shorter;
 the first that was told counts. A bark in a minute of rain is another."""
@@ -50,6 +54,8 @@ class Stretch:
     heard: Heard
     recording: str
     stream: int
+    number: int
+    """Of the recording, from 0; -1 before the first."""
     loudness: int | None = None
     """As its line in the scene tells it."""
 
@@ -72,7 +78,7 @@ class Stretches:
         self._told: dict[tuple[float, float], int | None] = {}
         """Spans, and how loud they were, of the stream under way that are not in ``_over`` yet."""
         self._over: deque[Stretch] = deque(maxlen=MAX_STRETCHES)
-        self._recording, self._stream = "", 0
+        self._recording, self._stream, self._number = "", 0, -1
 
     def put(self, features: Floats, start_s: float, end_s: float) -> None:
         """Hops that follow each other, shape [n, n_in + HOP_LEVELS], that share the span evenly."""
@@ -100,6 +106,7 @@ class Stretches:
         """What follows comes from another recording."""
         self._settle()
         self._recording = name
+        self._number += 1
 
     def lines(
         self,
@@ -116,14 +123,7 @@ class Stretches:
             ongoing: spans of sounds that have not ended, and how loud they are.
             since_s: what was over by then, and other streams, are left out.
         """
-        self._settle()
-        stretches = [
-            s
-            for s in self._over
-            if since_s == -math.inf or (s.stream == self._stream and s.end_s > since_s)
-        ]
-        stretches += [s for span in ongoing if (s := self._hear(*span)) is not None]
-        stretches.sort(key=lambda s: (s.stream, s.start_s))
+        stretches = self._since(since_s, ongoing)
         chosen, words = asked_phrases(question, choices)
         asked = [*chosen, *words]
         prepared = self.prepare(asked)
@@ -147,6 +147,63 @@ class Stretches:
             ]
             lines.append(likeness_line(told))
         return lines
+
+    def weigh(
+        self,
+        question: str,
+        choices: Sequence[str],
+        ongoing: Sequence[tuple[float, float, int | None]] = (),
+        since_s: float = -math.inf,
+        now_s: float | None = None,
+    ) -> evidence.Floats | None:
+        """Log probability of each choice by the stretches alone; None where they do not tell.
+
+        Args:
+            question: any text.
+            choices: of its answers.
+            ongoing: see :meth:`lines`.
+            since_s: see :meth:`lines`.
+            now_s: how long the stream under way is.
+        """
+        inquiry = inquire(question, choices)
+        if inquiry is None:
+            return None
+        if inquiry.aspect is Aspect.RECORDING and max(inquiry.values) > self._number:
+            return None
+        stretches = self._since(since_s, ongoing)
+        if inquiry.aspect is Aspect.WHERE:
+            stretches = [s for s in stretches if s.stream == self._stream and now_s is not None]
+        phrases = [*inquiry.sounds, *inquiry.others]
+        scores = self._phrases.scores([s.heard for s in stretches], phrases)
+        until_s = now_s or (self._hops[-1][0] if self._hops else 0.0)
+        spans = evidence.Spans(
+            np.array([self._on_line(s.start_s, s) for s in stretches]),
+            np.array(
+                [self._on_line(s.end_s if s.end_s < math.inf else until_s, s) for s in stretches]
+            ),
+            np.array([math.nan if s.loudness is None else s.loudness for s in stretches]),
+            np.array([s.number for s in stretches], np.int64),
+        )
+        scaled = self._phrases.scaled(scores).astype(np.float64)
+        return evidence.weigh(inquiry, spans, scaled, until_s)
+
+    def _on_line(self, time_s: float, stretch: Stretch) -> float:
+        """A time of a stretch on one line for all streams; that of the last one is its own."""
+        return time_s + STREAM_S * (stretch.stream - self._stream)
+
+    def _since(
+        self, since_s: float, ongoing: Sequence[tuple[float, float, int | None]]
+    ) -> list[Stretch]:
+        """Stretches in order of time, those that have not ended among them."""
+        self._settle()
+        stretches = [
+            s
+            for s in self._over
+            if since_s == -math.inf or (s.stream == self._stream and s.end_s > since_s)
+        ]
+        stretches += [s for span in ongoing if (s := self._hear(*span)) is not None]
+        stretches.sort(key=lambda s: (s.stream, s.start_s))
+        return stretches
 
     def judged(self, judge: Callable[[Heard], Floats]) -> list[tuple[float, float, list[float]]]:
         """Of each stretch of the stream under way when it began and ended, and what is made of
@@ -179,7 +236,7 @@ class Stretches:
         if not hops:
             return None
         heard = self.hear(np.stack(hops), start_s, end_s)
-        return Stretch(start_s, end_s, heard, self._recording, self._stream, loudness)
+        return Stretch(start_s, end_s, heard, self._recording, self._stream, self._number, loudness)
 
 
 def _matches(

@@ -54,6 +54,8 @@ FILES: dict[str, set[str]] = {
     "reasoning/loudness.py": {"types", "models.projector_file"},
     "reasoning/marks.py": set(),
     "reasoning/asked.py": set(),
+    "reasoning/inquiry.py": {"reasoning.asked"},
+    "reasoning/evidence.py": {"reasoning.inquiry"},
     "reasoning/wordpiece.py": set(),
     "reasoning/phrases.py": {
         *("models.files", "models.phrases_file", "reasoning.sentences", "reasoning.wordpiece"),

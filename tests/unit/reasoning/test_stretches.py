@@ -190,3 +190,50 @@ def test_hops_of_long_ago_are_forgotten(phrases: Phrases) -> None:
         hear(stretches, RAIN, 10.0 * i + 10.0, hops=1)
     assert len(stretches._hops) <= KEPT_S / HOP_S
     assert len(stretches._over) == MAX_STRETCHES
+
+
+def test_choices_are_weighed_by_what_was_heard(phrases: Phrases) -> None:
+    stretches = Stretches(phrases)
+    for unit, start_s, hops, loudness in ((RAIN, 1.0, 6, 3), (DOG, 5.0, 2, 8), (BELL, 8.0, 1, 5)):
+        hear(stretches, unit, start_s, hops, loudness)
+    for question, right in (
+        ("Which came first?", "rain"),
+        ("Which came last?", "bell"),
+        ("Which was the loudest?", "dog"),
+        ("Which was the shortest?", "bell"),
+        ("What came right before the bell?", "dog"),
+    ):
+        choices = [each for each in ("dog", "rain", "bell") if each not in question]
+        found = stretches.weigh(question, choices)
+        assert found is not None
+        assert choices[int(np.argmax(found))] == right
+
+
+def test_what_goes_on_has_lasted_until_now(phrases: Phrases) -> None:
+    stretches = Stretches(phrases)
+    hear(stretches, RAIN, 1.0, hops=4)
+    features = np.concatenate((np.tile(DOG, (9, 1)), np.full((9, HOP_LEVELS), 9.0)), axis=1)
+    stretches.put(features.astype(np.float32), 5.0, 5.0 + 9 * HOP_S)
+    choices = ["dog", "rain"]
+    found = stretches.weigh("Which lasted longest?", choices, [(5.0, math.inf, None)])
+    assert found is not None
+    assert choices[int(np.argmax(found))] == "dog"
+
+
+def test_recordings_are_told_apart_and_a_part_wants_one_clock(phrases: Phrases) -> None:
+    stretches = Stretches(phrases)
+    places, parts = ["the second", "the first"], ["beginning", "end"]
+    for name, unit in (("a.wav", RAIN), ("b.wav", DOG)):
+        stretches.begin_recording(name)
+        stretches.begin_stream()
+        hear(stretches, unit, 8.0)
+        if name == "a.wav":
+            assert stretches.weigh("Which recording has the rain?", places) is None
+    for sound, right in (("rain", "the first"), ("dog", "the second")):
+        found = stretches.weigh(f"Which recording has the {sound}?", places)
+        assert found is not None
+        assert places[int(np.argmax(found))] == right
+    found = stretches.weigh("In which part was the dog?", parts, now_s=10.0)
+    assert found is not None
+    assert parts[int(np.argmax(found))] == "end"
+    assert stretches.weigh("In which part was the dog?", parts) is None
