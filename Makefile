@@ -64,7 +64,7 @@ check-aarch64: $(DEV_STAMP)
 bench: $(USER_STAMP) $(ROS_STAMP)
 	@$(BIN)/edge-alm models pull
 	@$(BIN)/edge-alm bench
-	@for name in $(filter-out ros_latency __init__,$(basename $(notdir $(wildcard benchmarks/*.py)))) \
+	@for name in $(filter-out heat ros_latency __init__,$(basename $(notdir $(wildcard benchmarks/*.py)))) \
 	peers; do \
 	echo "== $$name"; $(BIN)/python -m "benchmarks.$$name" || exit 1; done
 	@$(if $(ROS_STAMP),echo "== ros_latency"; scripts/with_ros python -m benchmarks.ros_latency)

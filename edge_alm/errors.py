@@ -6,7 +6,7 @@ Every error that leaves the package derives from :class:`EdgeAlmError` and has a
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 LONGEST_PART_CHARS = 500
 """Of what an error's line says in each of its parts."""
@@ -31,6 +31,10 @@ class EdgeAlmError(Exception):
         self.hint = hint
         super().__init__(what, expected, got, hint)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """So that it can come back from another process as what it is."""
+        return _restore, (type(self), self.args, self.__dict__)
+
     def __str__(self) -> str:
         found = ", ".join(
             f"{word} {_line(value)}"
@@ -40,6 +44,14 @@ class EdgeAlmError(Exception):
         what = _line(self.what)
         line = f"{what}: {found}" if found else what
         return f"{line}; {_line(self.hint)}" if self.hint else line
+
+
+def _restore(
+    kind: type[EdgeAlmError], args: tuple[Any, ...], fields: dict[str, Any]
+) -> EdgeAlmError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(fields)
+    return error
 
 
 def _line(text: str) -> str:

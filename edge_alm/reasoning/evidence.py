@@ -33,6 +33,8 @@ APART_S = 0.2
 """What starts closer together came together."""
 NEAR = 8
 """So many stretches may be the one sound that a question names."""
+PAUSE_S = 1.2
+"""A sound that pauses for less goes on, as a clock does between its ticks."""
 INSIDE = 0.8
 """A stretch with so much of it inside a longer one is a part of that."""
 _MIDDLE_STEP = 4.5
@@ -127,8 +129,8 @@ def _likely(
 def _greatest(aspect: Aspect, spans: Spans, sounds: Floats) -> Floats:
     """How likely each sound is the longest, or the loudest, or the opposite."""
     if aspect in (Aspect.LONGEST, Aspect.SHORTEST):
-        lengths_s = spans.end_s - spans.start_s
-        size = np.einsum("n,nk->k", lengths_s, sounds) / np.maximum(sounds.max(axis=0), LEAST)
+        least = np.maximum(sounds.max(axis=0) / 2.0, LEAST)
+        size = np.array([_length_s(spans[likely]) for likely in (sounds >= least).T])
     else:
         steps = np.where(np.isnan(spans.loudness), _MIDDLE_STEP, spans.loudness)
         weights = sounds**2
@@ -138,6 +140,16 @@ def _greatest(aspect: Aspect, spans: Spans, sounds: Floats) -> Floats:
     likely = np.empty(len(order))
     likely[order] = heard * _before(1.0 - heard)
     return likely
+
+
+def _length_s(spans: Spans) -> float:
+    """How long these spans are in all, with the pauses of one sound."""
+    total_s, until_s = 0.0, -np.inf
+    for start_s, end_s in zip(spans.start_s, spans.end_s, strict=True):
+        since_s = until_s if start_s < until_s + PAUSE_S else start_s
+        total_s += max(end_s - since_s, 0.0)
+        until_s = max(until_s, end_s)
+    return float(total_s)
 
 
 def _first(sounds: Floats) -> Floats:

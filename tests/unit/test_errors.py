@@ -1,3 +1,5 @@
+import pickle
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,3 +50,12 @@ def test_programs_can_tell_them_apart() -> None:
 )
 def test_a_missing_package_names_the_command(extra: str, hint: str) -> None:
     assert missing_extra(extra, "x").hint == hint
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_an_error_comes_back_from_another_process_as_it_was(kind: type[EdgeAlmError]) -> None:
+    error = kind("a.ogg", expected="audio", got="a directory", hint="name a file")
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is kind
+    assert str(again) == str(error)
+    assert again.hint == "name a file"
