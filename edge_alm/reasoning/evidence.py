@@ -28,7 +28,7 @@ WEIGHT = 4.0
 LEAST = 0.2
 """A name that fits less does not make the first, or the longest, of a long recording."""
 DOUBT = 0.01
-"""How often evidence is about the wrong thing."""
+"""How often evidence is about the wrong thing; what is less likely is not looked at."""
 APART_S = 0.2
 """What starts closer together came together."""
 NEAR = 8
@@ -193,11 +193,12 @@ def _earlier(start_s: Floats, others: Floats, answers: Sequence[float]) -> Float
 
 
 def _places(shares: Floats) -> list[tuple[int, float]]:
-    """The stretches that are likeliest one sound, and how likely each is, if one of them is."""
+    """The stretches that may be one sound, and how likely each is, if one of them is."""
     odds = shares / (1.0 - np.minimum(shares, 1.0 - 1e-9))
     best = np.argsort(-odds, kind="stable")[:NEAR]
+    best = best[shares[best] >= DOUBT]
     total = float(odds[best].sum())
-    return [(int(i), float(odds[i]) / total) for i in best] if total > 0.0 else []
+    return [(int(i), float(odds[i]) / total) for i in best]
 
 
 def _nearest(

@@ -36,8 +36,10 @@ briefer briefest fainter faintest hardest least less lowest quieter quietest sho
 smallest softer softest soonest
 """
 _MOST = "least less more most"
-_AFTER = "after afterwards followed following follows next once"
+_AFTER = "after afterwards followed following follows next"
 _BEFORE = "ahead before preceded precedes preceding"
+_ALL = "all any anything else every everything others rest"
+"""Beside which something comes first or last. What came after "that", another turn tells."""
 _BETWEEN = "amid between middle until"
 _FIRST = "began begin beginning begins earliest first start started starts"
 _LAST = "end ended ending ends final finally finish finished last latest"
@@ -103,11 +105,13 @@ def inquire(question: str, choices: Sequence[str]) -> Inquiry | None:
             for option in sorted(options, key=len, reverse=True):
                 text = text.replace(option, ";")
         aspect, others = (Aspect.MISSING, ()) if denied else _of_sounds(text)
+        if aspect is None:
+            return None
         return Inquiry(aspect, tuple(sounds[0] for sounds in named), others)
     return None if denied or any(named) else _of_one_sound(text, options)
 
 
-def _of_sounds(text: str) -> tuple[Aspect, tuple[str, ...]]:
+def _of_sounds(text: str) -> tuple[Aspect | None, tuple[str, ...]]:
     """What is asked of choices that are sounds, and beside which others."""
     words, runs = _words(text), question_runs(text)
     if any(word.endswith(("er", "est")) for word in words) or _has(text, _MOST):
@@ -122,6 +126,8 @@ def _of_sounds(text: str) -> tuple[Aspect, tuple[str, ...]]:
         return Aspect.BETWEEN, (runs[0], runs[-1])
     if runs and before != after:
         return (Aspect.BEFORE if before else Aspect.AFTER), (" ".join(runs),)
+    if (before or after) and not _has(text, _ALL):
+        return None, ()
     if after or _has(text, _LAST):
         return Aspect.LAST, ()
     if before or _has(text, _FIRST):

@@ -163,6 +163,10 @@ def test_a_long_recording_without_them_does_not_add_up_to_them() -> None:
 def test_where_nothing_tells_nothing_is_said() -> None:
     assert choose(Inquiry(Aspect.HEARD, ("dog", "rain"))) is None
     assert choose(Inquiry(Aspect.FIRST, ("dog", "rain")), Sound("noise", 1.0, 2.0)) is None
+    rain, dog = Sound("rain", 1.0, 2.0), Sound("dog", 3.0, 4.0)
+    beside_nothing = Inquiry(Aspect.AFTER, ("dog", "rain"), (ABSENT,))
+    scores = np.array([[0.0, 1.0, -1.0], [1.0, 0.0, -1.0]])
+    assert weigh(beside_nothing, scene(rain, dog), scores, 9.0) is None
 
 
 @given(sounds=lives(), seed=st.integers(0, 999), aspect=st.sampled_from(list(RIGHT)))

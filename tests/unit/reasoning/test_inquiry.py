@@ -88,6 +88,9 @@ def test_either_may_be_named_first(question: str, others: tuple[str, str]) -> No
         ("What came right after somebody spoke?", CHOICES),
         ('What followed "turn left", when it was said?', CHOICES),
         ("Which came first?", ("a voice", "rain")),
+        ("What came after that?", CHOICES),
+        ("What was right before it?", CHOICES),
+        ("What came next?", CHOICES),
         ("How often was there rain?", ("1", "2")),
         ("Was there any rain?", ("yes", "no")),
         ("When did rain begin?", ("1.0", "2.5")),
@@ -102,6 +105,26 @@ def test_what_sounds_alone_do_not_tell_is_left_alone(
     question: str, choices: tuple[str, ...]
 ) -> None:
     assert inquire(question, choices) is None
+
+
+def test_how_often_something_was_heard_says_nothing_of_its_place() -> None:
+    found = inquire("Which sound was heard only once?", CHOICES)
+    assert found is not None
+    assert found.aspect is Aspect.HEARD
+
+
+@pytest.mark.parametrize(
+    ("question", "aspect"),
+    [
+        ("Which came first, the dog bark, the bell or the horse?", Aspect.FIRST),
+        ("Which is longer: dog bark, bell or horse?", Aspect.LONGEST),
+        ("Which of dog bark, bell and horse didn't you hear?", Aspect.MISSING),
+    ],
+)
+def test_choices_that_the_question_lists_are_no_other_sounds(question: str, aspect: Aspect) -> None:
+    found = inquire(question, CHOICES)
+    assert found is not None
+    assert (found.aspect, found.others) == (aspect, ())
 
 
 def test_a_choice_may_be_what_another_stands_beside() -> None:
