@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edge_alm.reasoning.inquiry import Aspect, inquire
 from export.wordings import WORDINGS
@@ -137,3 +139,26 @@ def test_a_sound_in_several_words_is_one() -> None:
     found = inquire("What was followed by footsteps on gravel?", CHOICES)
     assert found is not None
     assert (found.aspect, found.others) == (Aspect.BEFORE, ("footsteps gravel",))
+
+
+WORDS = """
+what came before after the dog rain first not was by followed preceded longest between and end yes
+no said
+"""
+texts = st.one_of(
+    st.text(max_size=40),
+    st.lists(st.sampled_from(WORDS.split()), max_size=9).map(" ".join),
+)
+
+
+@given(texts, st.lists(texts, min_size=2, max_size=5, unique=True))
+def test_any_question_is_taken_apart_or_left_alone(question: str, choices: list[str]) -> None:
+    found = inquire(question, choices)
+    if found is None:
+        return
+    assert len(found.sounds or found.values) == len(choices)
+    assert not (found.sounds and found.values)
+    beside = {Aspect.BEFORE: 1, Aspect.AFTER: 1, Aspect.BETWEEN: 2, Aspect.EARLIER: 2}
+    at = {Aspect.RECORDING: 1, Aspect.WHERE: 1}
+    assert len(found.others) == (beside | at).get(found.aspect, 0)
+    assert all(found.others)
