@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import signal
 import subprocess
 import sys
@@ -22,10 +21,12 @@ from edge_alm.types import SAMPLE_RATE_HZ, Event, Fault, Lost, Sound, Speech, ev
 
 AUDIO_S = 600.0
 """Of speech and sounds without a pause: more than is heard of it."""
-QUOTA, HALVED_S = 0.03, 30.0
-"""Of one core at first, and how soon it is half of that. With a tenth a fast machine keeps up with
-all of this, questions included; with a fiftieth its hearing alone comes to nine tenths of what is
-played, where a slow one's comes to nothing."""
+QUOTA, TRIED_S = 0.03, 12.0
+"""Of one core at first, and how long it is tried before it is halved. With a tenth a fast machine
+keeps up with all of this, questions included; with a fiftieth its hearing alone comes to nine
+tenths of what is played, where a slow one's comes to nothing."""
+LEAST_S = 0.1
+"""Who has given something up and used less meanwhile does nothing at all: it gets twice as much."""
 SLICE_S = 0.02
 """What a process that runs may use beyond its quota before it is stopped. Shorter ones go into
 waking its threads and filling its caches: on a slow machine nothing is heard in them."""
@@ -73,14 +74,14 @@ class Lines:
 
     def __init__(self) -> None:
         self.said: list[tuple[int, str | Event]] = []
-        self._level = 0
+        self.level = 0
 
     def read(self, lines: Iterable[str]) -> None:
         for line in map(str.strip, lines):
             event = event_from_dict(json.loads(line)) if line[0] == "{" else line
             if isinstance(event, Fault):
-                self._level += (event.code == "overload") - (event.code == "overload-eases")
-            self.said.append((self._level, event))
+                self.level += (event.code == "overload") - (event.code == "overload-eases")
+            self.said.append((self.level, event))
 
     def since(self, level: int) -> list[str | Event]:
         """What was said since so much was given up, if that is still so."""
@@ -106,17 +107,23 @@ def wait(lines: Lines, condition: Callable[[], object], step: Callable[[], None]
         step()
 
 
-def starve(process: subprocess.Popen[str]) -> Callable[[], None]:
+def starve(process: subprocess.Popen[str], lines: Lines) -> Callable[[], None]:
     """What lets a process run until its quota is used up, as a scheduler does; to be repeated."""
-    most_s = QUOTA * HALVED_S / math.log(2.0)
-    began_s, used_s = time.monotonic(), cpu_s(process.pid)
-    runs = True
+    quota, allowed_s, runs = QUOTA, cpu_s(process.pid), True
+    last_s = tried_from_s = time.monotonic()
+    level, used_before_s = lines.level, allowed_s
 
     def step() -> None:
-        nonlocal runs
-        allowed_s = most_s * (1.0 - 0.5 ** ((time.monotonic() - began_s) / HALVED_S))
-        over_s = cpu_s(process.pid) - used_s - allowed_s
-        runs = over_s < (SLICE_S if runs else 0.0)
+        nonlocal quota, allowed_s, runs, last_s, tried_from_s, level, used_before_s
+        now_s, used_s = time.monotonic(), cpu_s(process.pid)
+        allowed_s, last_s = allowed_s + quota * (now_s - last_s), now_s
+        tried = now_s - tried_from_s > TRIED_S
+        if tried or lines.level != level:
+            if tried:
+                stuck = level > Relief.NOTHING and used_s - used_before_s < LEAST_S
+                quota *= 2.0 if stuck else 0.5
+            tried_from_s, level, used_before_s = now_s, lines.level, used_s
+        runs = used_s - allowed_s < (SLICE_S if runs else 0.0)
         process.send_signal(signal.SIGCONT if runs else signal.SIGSTOP)
         time.sleep(0.002)
 
@@ -154,7 +161,7 @@ def test_what_is_given_up_is_told_and_taken_up_again(models: Path, tmp_path: Pat
             reader = threading.Thread(target=lines.read, args=(process.stdout,), daemon=True)
             reader.start()
             wait(lines, lambda: lines.since(Relief.NOTHING).count("answered") > 1, pause)
-            wait(lines, lambda: lines.since(max(Relief)), starve(process))
+            wait(lines, lambda: lines.since(max(Relief)), starve(process, lines))
             process.send_signal(signal.SIGCONT)
             wait(lines, lambda: is_well(lines.since(Relief.NOTHING)), pause)
             assert process.stdin is not None
