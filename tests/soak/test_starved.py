@@ -99,9 +99,14 @@ def cpu_s(pid: int) -> float:
     return sum(int(thread.read_text().split()[0]) for thread in threads) / 1e9
 
 
-def wait(lines: Lines, condition: Callable[[], object], step: Callable[[], None]) -> None:
+def wait(
+    lines: Lines,
+    condition: Callable[[], object],
+    step: Callable[[], None],
+    patience_s: float = PATIENCE_S,
+) -> None:
     """Take steps until the condition holds."""
-    end_s = time.monotonic() + PATIENCE_S
+    end_s = time.monotonic() + patience_s
     while not condition():
         assert time.monotonic() < end_s, lines.said
         step()
@@ -161,7 +166,7 @@ def test_what_is_given_up_is_told_and_taken_up_again(models: Path, tmp_path: Pat
             reader = threading.Thread(target=lines.read, args=(process.stdout,), daemon=True)
             reader.start()
             wait(lines, lambda: lines.since(Relief.NOTHING).count("answered") > 1, pause)
-            wait(lines, lambda: lines.since(max(Relief)), starve(process, lines))
+            wait(lines, lambda: lines.since(max(Relief)), starve(process, lines), 2.5 * PATIENCE_S)
             process.send_signal(signal.SIGCONT)
             wait(lines, lambda: is_well(lines.since(Relief.NOTHING)), pause)
             assert process.stdin is not None
