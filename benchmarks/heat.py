@@ -128,8 +128,9 @@ def measure(minutes: int, jobs: int, *, llm: bool) -> list[Minute]:
         try:
             barrier.wait(_START_TIMEOUT_S)
         except threading.BrokenBarrierError:
-            errors = [task.exception() for task in tasks]
-            raise next(each for each in errors if isinstance(each, EdgeAlmError)) from None
+            errors = [error for task in tasks if (error := task.exception()) is not None]
+            own = [error for error in errors if isinstance(error, EdgeAlmError)]
+            raise (own or errors)[0] from None
         begun_s = time.monotonic()
         states = []
         for i in range(1, minutes + 1):

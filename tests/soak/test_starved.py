@@ -148,7 +148,7 @@ def write_recording(path: Path) -> None:
     soundfile.write(path, np.concatenate(parts)[: round(AUDIO_S * SAMPLE_RATE_HZ)], SAMPLE_RATE_HZ)
 
 
-@pytest.mark.skipif(not IS_LONG, reason="takes how long depends on the machine: make soak")
+@pytest.mark.skipif(not IS_LONG, reason="how long it takes is the machine's affair: make soak")
 @pytest.mark.timeout(5 * PATIENCE_S)
 def test_what_is_given_up_is_told_and_taken_up_again(models: Path, tmp_path: Path) -> None:
     recording = tmp_path / "busy.wav"
