@@ -1,4 +1,4 @@
-"""A day in minutes: the same minute of a home again and again, and a question about each.
+"""A day in minutes: a busy one of a home, two quiet ones, again and again; a question after each.
 
     python tests/soak/day.py MINUTES
 
@@ -13,7 +13,7 @@ import json
 import resource
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +31,13 @@ MINUTE_SAMPLES = 60 * SAMPLE_RATE_HZ
 assert MINUTE_SAMPLES % HOP_SAMPLES == 0, "or hops would fall differently into each minute"
 FRAME_SAMPLES = 1_600
 SCENE = {2.0: "doorbell", 8.0: "speech_service", 20.0: "crow", 33.0: "glass", 40.0: "alarm_clock"}
-"""What is heard when; from 50 s on there is digital silence."""
+"""What is heard when in a busy minute; from 50 s on there is digital silence."""
+EVERY_MINUTES = 3
+"""One minute of so many is busy."""
 
 
 class Day:
-    """The same minute ``minutes`` times, as fast as it is taken."""
+    """A busy minute and quiet ones in turn, ``minutes`` of them, as fast as they are taken."""
 
     name = "day"
     live = False
@@ -43,24 +45,25 @@ class Day:
 
     def __init__(self, minutes: int) -> None:
         self._minutes = minutes
-        self._minute = make_minute()
+        self._turn = [make_minute(SCENE), *[make_minute({})] * (EVERY_MINUTES - 1)]
         self._closed = threading.Event()
 
     def packets(self) -> Iterator[Packet]:
         for at in range(0, self._minutes * MINUTE_SAMPLES, FRAME_SAMPLES):
             if self._closed.is_set():
                 return
-            within = at % MINUTE_SAMPLES
-            yield Frame(at, self._minute[within : within + FRAME_SAMPLES])
+            minute, within = divmod(at, MINUTE_SAMPLES)
+            samples = self._turn[minute % EVERY_MINUTES]
+            yield Frame(at, samples[within : within + FRAME_SAMPLES])
 
     def close(self) -> None:
         self._closed.set()
 
 
-def make_minute() -> Samples:
-    """Sounds and speech over the quiet noise of a room, then nothing."""
+def make_minute(scene: Mapping[float, str]) -> Samples:
+    """What is heard when over the quiet noise of a room, then nothing."""
     minute = np.random.default_rng(0).normal(0.0, 3e-4, MINUTE_SAMPLES).astype(np.float32)
-    for at_s, name in SCENE.items():
+    for at_s, name in scene.items():
         samples, rate_hz = soundfile.read(DATA / f"{name}.flac", dtype="float32")
         assert rate_hz == SAMPLE_RATE_HZ
         start = round(at_s * SAMPLE_RATE_HZ)
