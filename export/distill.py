@@ -7,7 +7,8 @@ Scenes are composed of the corpus and heard by the teacher once, in ``OUT/heard`
 the configuration learns from them in a folder of its own: to give the teacher's logits, to point
 where its embedding points, and to tell as it does when a sound comes and goes. A run can be killed
 at any time; the same command goes on from its last checkpoint, bit for bit as if nothing had
-happened. At the end there are ``encoder.onnx``, which the runtime loads (``--encoder FILE``), and
+happened. At the end there are ``encoder.onnx``, which the runtime loads (``--encoder FILE``),
+``stand_in.onnx``, which goes into a bundle in the teacher's place (:mod:`export.stand_in`), and
 ``labels.csv``; ``python -m quantize`` makes the files in 8 bits.
 """
 
@@ -31,16 +32,26 @@ from torch.nn import functional
 
 from edge_alm.errors import EdgeAlmError, UsageError
 from edge_alm.hearing.encoder import HOP_FRAMES, PATCH_FRAMES
+from edge_alm.models import store
 from export.corpus import read_corpus
 from export.gate_classes import GATE, GateClasses
 from export.heard import HeardScene, make_part, make_parts, open_teacher, read_heard
+from export.prune import Source, begin, read_source
 from export.runs import CHECKPOINT, LOG, read_checkpoint
 from export.settings import read_section, read_tables
-from export.student import Student, StudentConfig, write_onnx
+from export.student import Adapter, Student, StudentConfig, write_onnx
 
 HEARD = "heard"
 ENCODER, LABELS = "encoder.onnx", "labels.csv"
+STAND_IN = "stand_in.onnx"
+"""The same student with an embedding like its teacher's, for a bundle made for that one."""
 TOLD_EVERY = 20
+STANDARD_EVERY = 7
+"""Of a scene's hops, one of so many tells how embeddings are spread."""
+LEAST_SPREAD = 0.2
+"""Of the mean spread, added to each: what hardly ever differs is not to count as much."""
+BEGIN_BATCHES = 8
+"""What a student's first weights are fitted on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +60,8 @@ class TeacherConfig:
 
     encoder: str = ""
     """As :func:`export.heard.open_teacher`."""
+    begin: bool = False
+    """Students begin with what fits of YAMNet's weights (:mod:`export.prune`), not with chance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +184,7 @@ class Batch:
     probabilities: Tensor
     """[n, hops, classes]."""
     embeddings: Tensor
-    """[n, hops, width]."""
+    """[n, hops, width], each as far from its mean as it is wont to be."""
 
     def patches(self) -> Tensor:
         """[n * hops, 96, 64]."""
@@ -213,6 +226,9 @@ class Sequences:
         self._shares = lengths / lengths.sum()
         self._training, self._augment, self._gate = training, augment, gate
         self.embedding_size = self._scenes[0].embeddings.shape[1]
+        some = [scene.embeddings[::STANDARD_EVERY].astype(np.float32) for scene in self._scenes]
+        self.mean, spread = np.concatenate(some).mean(axis=0), np.concatenate(some).std(axis=0)
+        self.spread = spread + LEAST_SPREAD * spread.mean() if spread.size else spread
         self.classes = len(GATE) if gate else self._scenes[0].logits.shape[1]
 
     def batch(self, step: int) -> Batch:
@@ -227,7 +243,7 @@ class Sequences:
                 (
                     scene.frames[start * HOP_FRAMES : (start + hops + 1) * HOP_FRAMES],
                     self._gate(probabilities) if self._gate else probabilities,
-                    scene.embeddings[start : start + hops],
+                    (scene.embeddings[start : start + hops] - self.mean) / self.spread,
                 )
             )
         arrays = (np.stack(part).astype(np.float32) for part in zip(*parts, strict=True))
@@ -302,9 +318,17 @@ class Distiller:
         sequences: what it learns from.
         run: the configuration.
         out: the folder; a checkpoint there is gone on from.
+        source: what it begins with; None: with chance.
     """
 
-    def __init__(self, student: StudentConfig, sequences: Sequences, run: Run, out: Path) -> None:
+    def __init__(
+        self,
+        student: StudentConfig,
+        sequences: Sequences,
+        run: Run,
+        out: Path,
+        source: Source | None = None,
+    ) -> None:
         self._config, self._sequences, self._run, self._out = student, sequences, run, out
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.manual_seed(run.training.seed)
@@ -314,7 +338,10 @@ class Distiller:
             # A linear map from its narrow embedding to the teacher's; of use in training alone.
             adapter = nn.Linear(self.student.embedding_size, sequences.embedding_size)
             self._all["adapter"] = adapter
-        self._all.to(self._device)
+        if source and not (out / CHECKPOINT).exists():
+            self._begin(source)
+        # Half the time of the other order on a CPU.
+        self._all.to(self._device, memory_format=torch.channels_last)
         self._optimizer = torch.optim.AdamW(
             self._all.parameters(), run.training.lr, weight_decay=run.training.weight_decay
         )
@@ -335,6 +362,24 @@ class Distiller:
             if self._step % training.checkpoint_every == 0 or self._step == training.steps:
                 self._save()
         self._all.eval()
+
+    def adapter(self) -> Adapter | None:
+        """What makes the teacher's embedding of the student's; None: it has none."""
+        if "adapter" not in self._all:
+            return None
+        linear, spread = self._all["adapter"], self._sequences.spread
+        weight, bias = (each.detach().cpu().numpy() for each in (linear.weight, linear.bias))
+        return spread[:, None] * weight, spread * bias + self._sequences.mean
+
+    def _begin(self, source: Source) -> None:
+        """Start from the teacher's weights, on sequences that no step learns from."""
+        after = self._run.training.steps
+        batches = [self._sequences.batch(after + i) for i in range(BEGIN_BATCHES)]
+        patches = torch.cat([batch.patches() for batch in batches])
+        heads = {self.student.classifier: torch.cat([b.probabilities for b in batches]).logit(1e-4)}
+        if "adapter" in self._all:
+            heads[self._all["adapter"]] = torch.cat([batch.embeddings for batch in batches])
+        begin(self.student, source, patches, heads)
 
     def _learn(self) -> dict[str, float]:
         training, weights = self._run.training, self._run.loss
@@ -421,7 +466,7 @@ def train(
     labels: Sequence[str],
     out: Path,
 ) -> Iterator[Path]:
-    """Train the students one after the other; the ONNX file of each when it is done.
+    """Train the students one after the other; the ONNX files of each when it is done.
 
     Args:
         run: the configuration.
@@ -433,16 +478,20 @@ def train(
     Raises:
         UsageError: too short scenes, or a checkpoint of another student.
     """
+    source = read_source(store.locate("yamnet") / "yamnet.onnx") if run.teacher.begin else None
     for config in students:
         wanted = config.classes == "gate" and tuple(labels) != GATE
         gate = GateClasses(labels) if wanted else None
         sequences = Sequences(scenes, run.training, run.augment, gate)
         folder = out / config.name
-        distiller = Distiller(config, sequences, run, folder)
+        distiller = Distiller(config, sequences, run, folder, source)
         distiller.run()
         write_labels(folder / LABELS, GATE if gate else labels)
         write_onnx(distiller.student, folder / ENCODER)
         yield folder / ENCODER
+        if adapter := distiller.adapter():
+            write_onnx(distiller.student, folder / STAND_IN, adapter)
+            yield folder / STAND_IN
 
 
 def _sigmoid(logits: Any) -> Any:

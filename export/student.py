@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -24,6 +25,8 @@ FIRST = 32
 LAYERS = ((1, 64), (2, 128), (1, 128), (2, 256), (1, 256), (2, 512))
 """Stride and channels of YAMNet's layers after the first, up to those that are repeated."""
 REPEATED, LAST = (1, 512), ((2, 1024), (1, 1024))
+Adapter: TypeAlias = tuple[NDArray[np.float32], NDArray[np.float32]]
+"""Weight [outputs, inputs] and bias [outputs] of a linear map."""
 _MULTIPLE = 8
 """Channels are so many or a multiple: what a processor computes at once."""
 _OPSET, _IR_VERSION = 17, 8
@@ -43,6 +46,8 @@ class StudentConfig:
     """Its channels are this share of YAMNet's."""
     depth: int = 5
     """How many layers of 512 channels follow the first of them; YAMNet has 5."""
+    last: float = 0.0
+    """Its last two layers' share of YAMNet's 1,024 channels; 0: as ``width``."""
     classes: str = "teacher"
     """One of :data:`CLASSES`: all of the teacher's, or those of :mod:`export.gate_classes`."""
 
@@ -62,12 +67,15 @@ class Layer(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, size: int, stride: int, groups: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(inputs, outputs, size, stride, size // 2, groups=groups, bias=False)
+        # As TensorFlow has it, which puts all of it behind an input of even size where it strides.
+        self.pad = nn.ZeroPad2d((0, 1, 0, 1)) if stride == 2 else nn.Identity()
+        padding = 0 if stride == 2 else size // 2
+        self.conv = nn.Conv2d(inputs, outputs, size, stride, padding, groups=groups, bias=False)
         self.norm = nn.BatchNorm2d(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
-        return torch.relu(self.norm(self.conv(x)))
+        return torch.relu(self.norm(self.conv(self.pad(x))))
 
     def folded(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Weight and bias of the one convolution that this is once it learns no more.
@@ -95,8 +103,8 @@ class Student(nn.Module):
         super().__init__()
 
         def channels(of_yamnet: int) -> int:
-            wished = config.width * of_yamnet / _MULTIPLE
-            return _MULTIPLE * max(1, round(wished))
+            share = (config.last or config.width) if of_yamnet == LAST[0][1] else config.width
+            return _MULTIPLE * max(1, round(share * of_yamnet / _MULTIPLE))
 
         at = channels(FIRST)
         layers = [Layer(1, at, 3, 2, 1)]
@@ -105,7 +113,7 @@ class Student(nn.Module):
             at = channels(width)
         self.layers = nn.Sequential(*layers)
         self.classifier = nn.Linear(at, classes)
-        self.embedding_size = at
+        self.embedding_size, self.depth = at, config.depth
 
     def forward(self, patches: Tensor) -> tuple[Tensor, Tensor]:
         """See the class."""
@@ -113,11 +121,16 @@ class Student(nn.Module):
         return self.classifier(embedding), embedding
 
 
-def write_onnx(student: Student, path: Path) -> None:
+def write_onnx(student: Student, path: Path, adapter: Adapter | None = None) -> None:
     """Write a student as the runtime loads it; the same bytes for the same weights.
 
     Input [n, 1, 96, 64]; outputs ``class_scores`` (logits) and ``embedding``, as YAMNet's file has
     them. Every normalisation is folded into its convolution.
+
+    Args:
+        student: which learns no more.
+        path: of the file.
+        adapter: what makes a teacher's embedding of its own, to be put out instead; None: nothing.
 
     Raises:
         OSError: the disk refused.
@@ -130,7 +143,9 @@ def write_onnx(student: Student, path: Path) -> None:
         name, conv = f"layer{i}", layer.conv
         arrays[f"{name}_weight"], arrays[f"{name}_bias"] = layer.folded()
         inputs = [at, f"{name}_weight", f"{name}_bias"]
-        pads, group = [conv.padding[0]] * 4, conv.groups
+        before = conv.padding[0]
+        after = 1 if conv.stride[0] == 2 else before
+        pads, group = [before, before, after, after], conv.groups
         nodes += [
             helper.make_node(
                 "Conv", inputs, [name], name, strides=[*conv.stride], pads=pads, group=group
@@ -138,19 +153,24 @@ def write_onnx(student: Student, path: Path) -> None:
             helper.make_node("Relu", [name], [f"{name}_relu"], f"{name}_relu"),
         ]
         at = f"{name}_relu"
+    own = EMBEDDING if adapter is None else "own_embedding"
     arrays["rows"] = np.array([-1, student.embedding_size], np.int64)
     for name, value in student.classifier.named_parameters():
         arrays[f"classes_{name}"] = value.detach().cpu().numpy()
-    last = [EMBEDDING, "classes_weight", "classes_bias"]
+    last = [own, "classes_weight", "classes_bias"]
     nodes += [
         helper.make_node("GlobalAveragePool", [at], ["mean"], "mean"),
-        helper.make_node("Reshape", ["mean", "rows"], [EMBEDDING], EMBEDDING),
+        helper.make_node("Reshape", ["mean", "rows"], [own], own),
         helper.make_node("Gemm", last, [SCORES], SCORES, transB=1),
     ]
+    if adapter is not None:
+        arrays["adapter_weight"], arrays["adapter_bias"] = adapter
+        inputs = [own, "adapter_weight", "adapter_bias"]
+        nodes.append(helper.make_node("Gemm", inputs, [EMBEDDING], EMBEDDING, transB=1))
     shapes = {
         INPUT: (1, PATCH_FRAMES, MEL_BANDS),
         SCORES: (student.classifier.out_features,),
-        EMBEDDING: (student.embedding_size,),
+        EMBEDDING: (student.embedding_size if adapter is None else len(adapter[1]),),
     }
     values = {
         name: helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", *shape])

@@ -201,6 +201,21 @@ def test_it_learns(tmp_path: Path) -> None:
         assert np.mean(values[-10:]) < 0.5 * np.mean(values[:5]), name
 
 
+def test_what_it_puts_out_as_its_teachers_embedding_is_near_it(tmp_path: Path) -> None:
+    training = replace(RUN.training, steps=60, lr=1e-2, checkpoint_every=60)
+    run, scenes = replace(RUN, training=training, augment=PLAIN), make_scenes()
+    distiller = Distiller(STUDENT, Sequences(scenes, training, PLAIN), run, tmp_path)
+    distiller.run()
+    adapter = distiller.adapter()
+    assert adapter is not None
+    frames = np.concatenate([scene.frames[-PATCH_FRAMES:] for scene in scenes])
+    patches = torch.from_numpy(frames.astype(np.float32)).unflatten(0, (-1, PATCH_FRAMES))
+    with torch.no_grad():
+        own = distiller.student(patches)[1].numpy()
+    found, wanted = own @ adapter[0].T + adapter[1], [scene.embeddings[-1] for scene in scenes]
+    assert (found.argmax(1) == np.stack(wanted).argmax(1)).all()
+
+
 def test_a_teacher_without_an_embedding_is_learnt_from_too(tmp_path: Path) -> None:
     none = [replace(scene, embeddings=scene.embeddings[:, :0]) for scene in make_scenes()]
     Distiller(STUDENT, Sequences(none, RUN.training, RUN.augment), RUN, tmp_path).run()

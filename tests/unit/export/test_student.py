@@ -56,6 +56,24 @@ def test_the_file_is_the_network(
     np.testing.assert_allclose(found[1], embedding.numpy(), rtol=1e-3, atol=1e-4)
 
 
+def test_a_stand_in_puts_out_its_teachers_embedding(tmp_path: Path) -> None:
+    student = make_student(StudentConfig(width=0.0625, depth=1))
+    rng = np.random.default_rng(0)
+    weight, bias = (
+        rng.normal(size=shape).astype(np.float32) for shape in ((11, student.embedding_size), 11)
+    )
+    for name, adapter in (("own", None), ("as_teacher", (weight, bias))):
+        write_onnx(student, tmp_path / f"{name}.onnx", adapter)
+    write_labels(tmp_path / "labels.csv", [f"class {i}" for i in range(5)])
+    patch = rng.normal(size=(96, 64)).astype(np.float32)
+    own, as_teacher = (
+        Yamnet(tmp_path / f"{name}.onnx", tmp_path / "labels.csv").encode(patch)
+        for name in ("own", "as_teacher")
+    )
+    np.testing.assert_allclose(as_teacher[0], own[0], rtol=1e-5)
+    np.testing.assert_allclose(as_teacher[1], weight @ own[1] + bias, rtol=1e-3, atol=1e-4)
+
+
 def test_the_same_weights_are_the_same_bytes(tmp_path: Path) -> None:
     student = make_student(StudentConfig(width=0.125, depth=1))
     for name in ("a", "b"):
