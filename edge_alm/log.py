@@ -12,6 +12,7 @@ import json
 import os
 import sqlite3
 import stat
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -55,6 +56,8 @@ SPEECH = "Speech"
 _APPLICATION_ID = 0x45414C4D
 """'EALM', at a fixed place of the file's head: not just any database."""
 _SCHEMA_VERSION = 1
+_MAGIC, _HEADER = b"SQLite format 3\0", struct.Struct(">16s44xi4xi")
+"""How a file of SQLite begins, then the version of its user's schema and its user."""
 _SCHEMA = (
     # label: of what can be counted. is_over: 0 where a sound begins. at_s: on the stream's clock.
     "CREATE TABLE event (id INTEGER PRIMARY KEY, stream INTEGER NOT NULL, type TEXT NOT NULL, "
@@ -434,12 +437,23 @@ def _find(path: str | Path) -> Path:
 
 
 def _check_kind(path: Path) -> None:
-    """Refuse what is no log, without a trace: no lock, nothing recovered, no file beside it."""
+    """Refuse what is no log, without a trace: no lock, nothing recovered, no file beside it.
+
+    By its first bytes (https://www.sqlite.org/fileformat2.html, 1.3): SQLite takes a file without
+    what lies beside it for damaged where its writer was killed between two pages.
+    """
     if not path.is_file():
         raise _no_log(path, "something else than a file")
-    with _reading(path, "immutable=1") as database:
-        (application,) = database.execute("PRAGMA application_id").fetchone()
-        (version,) = database.execute("PRAGMA user_version").fetchone()
+    try:
+        with path.open("rb") as file:
+            header = file.read(_HEADER.size)
+    except OSError as error:
+        raise _no_log(path, str(error)) from error
+    if len(header) < _HEADER.size:
+        raise _no_log(path, f"{len(header)} bytes")
+    magic, version, application = _HEADER.unpack(header)
+    if magic != _MAGIC:
+        raise _no_log(path, "file is not a database")
     if application != _APPLICATION_ID:
         raise _no_log(path, "something else")
     if version != _SCHEMA_VERSION:
@@ -458,17 +472,16 @@ def _check_whole(path: Path, database: sqlite3.Connection) -> None:
 
 
 @contextmanager
-def _reading(path: Path, how: str = "mode=ro") -> Iterator[sqlite3.Connection]:
+def _reading(path: Path) -> Iterator[sqlite3.Connection]:
     """A connection that changes nothing; SQLite's errors as ours."""
     try:
         with closing(
-            sqlite3.connect(f"{path.as_uri()}?{how}", uri=True, isolation_level=None)
+            sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None)
         ) as database:
-            if how == "mode=ro":
-                # A trigger or a view in a file from elsewhere would be code.
-                schema = database.execute("SELECT sql FROM sqlite_master").fetchall()
-                if [sql for (sql,) in schema] != list(_SCHEMA):
-                    raise _no_log(path, "other tables")
+            # A trigger or a view in a file from elsewhere would be code.
+            schema = database.execute("SELECT sql FROM sqlite_master").fetchall()
+            if [sql for (sql,) in schema] != list(_SCHEMA):
+                raise _no_log(path, "other tables")
             yield database
     except sqlite3.Error as error:
         raise _no_log(path, str(error)) from error

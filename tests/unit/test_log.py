@@ -297,6 +297,28 @@ def test_a_foreign_file_gets_no_company(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["log"]
 
 
+def test_a_writer_killed_between_two_pages_leaves_a_log(tmp_path: Path) -> None:
+    """A checkpoint brings the first page, which says how many there are, before the others."""
+    path, left = tmp_path / "log", tmp_path / "left" / "log"
+    left.parent.mkdir()
+    with EventLog(path, clock=lambda: NOW) as log:
+        for i in range(300):
+            log.write(bark(float(i)))
+        log.flush()
+        wal = Path(f"{path}-wal").read_bytes()
+        page_bytes = int.from_bytes(wal[8:12], "big")
+        frames = [wal[at : at + 24 + page_bytes] for at in range(32, len(wal), 24 + page_bytes)]
+        first = [frame[24:] for frame in frames if int.from_bytes(frame[:4], "big") == 1]
+        left.write_bytes(first[-1] + path.read_bytes()[page_bytes:])
+        Path(f"{left}-wal").write_bytes(wal)
+    alone = sqlite3.connect(f"{left.as_uri()}?immutable=1", uri=True)
+    with closing(alone), pytest.raises(sqlite3.DatabaseError, match="malformed"):
+        alone.execute("PRAGMA quick_check").fetchall()
+    write(left, bark(300.0))
+    starts = [one.event.start for one in read_log(left) if isinstance(one.event, Sound)]
+    assert starts == [float(i) for i in range(301)]
+
+
 def test_what_is_not_there_cannot_be_read_or_made(tmp_path: Path) -> None:
     with pytest.raises(LogError, match="expected an event log, got no such file; write one"):
         check_log(tmp_path / "log")
