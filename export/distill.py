@@ -498,16 +498,22 @@ def _sigmoid(logits: Any) -> Any:
     return 1.0 / (1.0 + np.exp(-logits.astype(np.float32)))
 
 
-def main() -> None:
-    """Hear the scenes that are missing, then train every student."""
-    parser = argparse.ArgumentParser(prog="python -m export.distill")
+def make_parser(prog: str) -> argparse.ArgumentParser:
+    """What every training of encoders on composed scenes is told."""
+    parser = argparse.ArgumentParser(prog=prog)
     parser.add_argument("config", type=Path)
     parser.add_argument("--corpus", type=Path, required=True, help="made by export.corpus")
     parser.add_argument("--esc10", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--only", nargs="*", metavar="STUDENT", help="names of students to train")
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
-    parser.add_argument("--workers", type=int, default=2, help="processes that compose and hear")
+    parser.add_argument("--workers", type=int, default=2, help="processes that make the scenes")
+    return parser
+
+
+def main() -> None:
+    """Hear the scenes that are missing, then train every student."""
+    parser = make_parser("python -m export.distill")
+    parser.add_argument("--only", nargs="*", metavar="STUDENT", help="names of students to train")
     args = parser.parse_args()
     try:
         run, students = read_run(args.config, args.set)

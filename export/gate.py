@@ -17,7 +17,6 @@ noise and quiet sounds, as that is what a gate hears all day. All recordings are
 
 from __future__ import annotations
 
-import argparse
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -38,7 +37,7 @@ from edge_alm.models import store
 from edge_alm.types import SAMPLE_RATE_HZ
 from export.acoustics import rms
 from export.corpus import Clip, read_corpus
-from export.distill import read_run, train
+from export.distill import make_parser, read_run, train
 from export.gate_classes import GATE, GateClasses
 from export.heard import (
     SCENES_PER_PART,
@@ -246,14 +245,7 @@ def make_part(part: Path, seed: Sequence[int], pools: Pools) -> int:
 
 def main() -> None:
     """Compose the scenes that are missing, then train the gate."""
-    parser = argparse.ArgumentParser(prog="python -m export.gate")
-    parser.add_argument("config", type=Path)
-    parser.add_argument("--corpus", type=Path, required=True, help="made by export.corpus")
-    parser.add_argument("--esc10", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
-    parser.add_argument("--workers", type=int, default=2, help="processes that compose")
-    args = parser.parse_args()
+    args = make_parser("python -m export.gate").parse_args()
     try:
         run, students = read_run(args.config, args.set)
         labels = read_labels(store.locate("yamnet") / "yamnet_class_map.csv")

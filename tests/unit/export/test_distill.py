@@ -193,7 +193,7 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(tmp_path: Path) -> None:
 
 
 def test_it_learns(tmp_path: Path) -> None:
-    training = replace(RUN.training, steps=60, lr=1e-2, checkpoint_every=60)
+    training = replace(RUN.training, steps=150, lr=1e-2, checkpoint_every=150)
     distil(tmp_path, replace(RUN, training=training, augment=PLAIN))
     lines = [json.loads(line) for line in (tmp_path / LOG).read_text().splitlines()]
     for name in ("soft", "embedding", "timing"):
@@ -202,7 +202,7 @@ def test_it_learns(tmp_path: Path) -> None:
 
 
 def test_what_it_puts_out_as_its_teachers_embedding_is_near_it(tmp_path: Path) -> None:
-    training = replace(RUN.training, steps=60, lr=1e-2, checkpoint_every=60)
+    training = replace(RUN.training, steps=150, lr=1e-2, checkpoint_every=150)
     run, scenes = replace(RUN, training=training, augment=PLAIN), make_scenes()
     distiller = Distiller(STUDENT, Sequences(scenes, training, PLAIN), run, tmp_path)
     distiller.run()
