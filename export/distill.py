@@ -36,7 +36,7 @@ from edge_alm.models import store
 from export.corpus import read_corpus
 from export.gate_classes import GATE, GateClasses
 from export.heard import HeardScene, make_part, make_parts, open_teacher, read_heard
-from export.prune import Source, begin, read_source
+from export.prune import Source, begin, fit, read_source
 from export.runs import CHECKPOINT, LOG, read_checkpoint
 from export.settings import read_section, read_tables
 from export.student import Adapter, Student, StudentConfig, write_onnx
@@ -52,6 +52,8 @@ LEAST_SPREAD = 0.2
 """Of the mean spread, added to each: what hardly ever differs is not to count as much."""
 BEGIN_BATCHES = 8
 """What a student's first weights are fitted on."""
+FIT_BATCHES = 100
+"""What the map to its teacher's embedding is fitted on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -364,11 +366,19 @@ class Distiller:
         self._all.eval()
 
     def adapter(self) -> Adapter | None:
-        """What makes the teacher's embedding of the student's; None: it has none."""
-        if "adapter" not in self._all:
+        """What makes the teacher's embedding of the student's; None: it has none.
+
+        By least squares: that of the training points the same way, and is of any length.
+        """
+        if not self._sequences.embedding_size:
             return None
-        linear, spread = self._all["adapter"], self._sequences.spread
-        weight, bias = (each.detach().cpu().numpy() for each in (linear.weight, linear.bias))
+        after = self._run.training.steps + BEGIN_BATCHES
+        batches = [self._sequences.batch(after + i) for i in range(FIT_BATCHES)]
+        with torch.no_grad():
+            own = [self.student(batch.to(self._device).patches())[1].cpu() for batch in batches]
+        wanted = torch.cat([batch.embeddings.flatten(0, 1) for batch in batches])
+        weight, bias = (each.numpy() for each in fit(torch.cat(own), wanted))
+        spread = self._sequences.spread
         return spread[:, None] * weight, spread * bias + self._sequences.mean
 
     def _begin(self, source: Source) -> None:
