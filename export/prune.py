@@ -77,7 +77,12 @@ def choose(values: Tensor, weight: Tensor, count: int) -> Tensor:
 
     One after the other that which tells most of what those before it leave (Farahat et al., *An
     efficient greedy method for unsupervised feature selection*, ICDM 2011).
+
+    Raises:
+        UsageError: there are not so many.
     """
+    if count > values.shape[1]:
+        raise UsageError("width", expected=f"{values.shape[1]} channels at most", got=str(count))
     centred = (values - values.mean(0)).double()
     left, outputs = centred.T @ centred, weight.double().T
     least = 1e-9 * left.diagonal().max()
@@ -161,7 +166,7 @@ def begin(
             [..., outputs].
 
     Raises:
-        UsageError: it is deeper than the source.
+        UsageError: it is deeper or wider than the source.
     """
     stands_for = layers_of(student.depth)
     convolutions, layers = source.convolutions, iter(student.layers)

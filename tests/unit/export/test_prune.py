@@ -88,6 +88,12 @@ def test_one_deeper_than_the_teacher_is_refused() -> None:
         layers_of(6)
 
 
+def test_one_wider_than_the_teacher_is_refused() -> None:
+    teacher = make_student(TEACHER, CLASSES)
+    with pytest.raises(UsageError, match="channels at most"):
+        begin_with(teacher, StudentConfig(width=0.25, depth=5), make_patches(4))
+
+
 def test_columns_are_chosen_that_tell_the_others() -> None:
     rng = np.random.default_rng(0)
     told = torch.from_numpy(rng.normal(size=(500, 3)).astype(np.float32))
