@@ -483,7 +483,7 @@ def _reading(path: Path) -> Iterator[sqlite3.Connection]:
             if [sql for (sql,) in schema] != list(_SCHEMA):
                 raise _no_log(path, "other tables")
             yield database
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         raise _no_log(path, str(error)) from error
 
 

@@ -140,12 +140,15 @@ class AudioFile:
         with self._reading:
             if self._closed.is_set():
                 return block[:0]
-            before = self._file.tell()
+            try:
+                before = self._file.tell()
+            except soundfile.LibsndfileError:
+                before = None  # damaged so that nothing can be sought in it
             try:
                 return block[: len(self._file.read(out=block))]
             except soundfile.LibsndfileError:
                 # A decoder met the cut end; what it gave before that is in the block.
-                return block[: self._file.tell() - before]
+                return block[: 0 if before is None else self._file.tell() - before]
 
     def _missing(self, heard: int) -> str:
         """What the file announced but did not hold; empty when it is whole."""

@@ -262,12 +262,18 @@ def scribbled(path: Path) -> None:
     path.write_bytes(content)
 
 
+def no_text(path: Path) -> None:
+    write(path, bark())
+    path.write_bytes(path.read_bytes().replace(b"stream INTEGER", b"str\xc6am INTEGER"))
+
+
 FOREIGN: dict[str, tuple[Callable[[Path], object], str]] = {
     "text": (lambda path: path.write_text("my diary\n" * 1_000), "file is not a database"),
     "short text": (lambda path: path.write_text("x"), "expected an event log, got"),
     "another database": (other_database, "got something else"),
     "a newer version": (newer_version, "expected an event log of version 1, got version 2"),
     "a trigger": (with_trigger, "got other tables"),
+    "a schema that is no text": (no_text, "expected an event log, got"),
     "cut": (cut, "expected an event log, got"),
     "scribbled": (scribbled, "expected an event log, got"),
 }
