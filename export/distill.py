@@ -228,8 +228,9 @@ class Sequences:
         self._shares = lengths / lengths.sum()
         self._training, self._augment, self._gate = training, augment, gate
         self.embedding_size = self._scenes[0].embeddings.shape[1]
-        some = [scene.embeddings[::STANDARD_EVERY].astype(np.float32) for scene in self._scenes]
-        self.mean, spread = np.concatenate(some).mean(axis=0), np.concatenate(some).std(axis=0)
+        parts = [scene.embeddings[::STANDARD_EVERY].astype(np.float32) for scene in self._scenes]
+        some = np.concatenate(parts)
+        self.mean, spread = some.mean(axis=0), some.std(axis=0)
         self.spread = spread + LEAST_SPREAD * spread.mean() if spread.size else spread
         self.classes = len(GATE) if gate else self._scenes[0].logits.shape[1]
 
@@ -342,7 +343,7 @@ class Distiller:
             self._all["adapter"] = adapter
         if source and not (out / CHECKPOINT).exists():
             self._begin(source)
-        # Half the time of the other order on a CPU.
+        # The order that convolutions on a CPU are faster in.
         self._all.to(self._device, memory_format=torch.channels_last)
         self._optimizer = torch.optim.AdamW(
             self._all.parameters(), run.training.lr, weight_decay=run.training.weight_decay

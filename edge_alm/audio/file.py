@@ -140,15 +140,21 @@ class AudioFile:
         with self._reading:
             if self._closed.is_set():
                 return block[:0]
-            try:
-                before = self._file.tell()
-            except soundfile.LibsndfileError:
-                before = None  # damaged so that nothing can be sought in it
+            before = self._tell()
             try:
                 return block[: len(self._file.read(out=block))]
             except soundfile.LibsndfileError:
                 # A decoder met the cut end; what it gave before that is in the block.
-                return block[: 0 if before is None else self._file.tell() - before]
+                return block[: max(0, self._tell() - before)]
+
+    def _tell(self) -> int:
+        """The frame that is read next; 0 where damage has left nothing that can be sought in."""
+        import soundfile
+
+        try:
+            return int(self._file.tell())
+        except soundfile.LibsndfileError:
+            return 0
 
     def _missing(self, heard: int) -> str:
         """What the file announced but did not hold; empty when it is whole."""
