@@ -1,9 +1,10 @@
 """A day in minutes: a busy one of a home, two quiet ones, again and again; a question after each.
 
-    python tests/soak/day.py MINUTES
+    python tests/soak/day.py MINUTES LOG
 
 Prints a JSON object for every minute: what was heard in it, times from its own beginning, and what
-the process has in use. Run by ``test_day.py`` in a process of its own, whose memory is its own.
+the process has in use. What is heard also goes into an event log. Run by ``test_day.py`` in a
+process of its own, whose memory is its own.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import soundfile
 
 import edge_alm
 from edge_alm.hearing.encoder import HOP_SAMPLES
+from edge_alm.log import EventLog
 from edge_alm.reasoning.scene import QUESTION, SCRATCH
 from edge_alm.runtime import Ears
 from edge_alm.types import SAMPLE_RATE_HZ, Event, Frame, Packet, Samples, Sound, Speech
@@ -93,13 +95,14 @@ def in_use(ears: Ears) -> dict[str, Any]:
     }
 
 
-def describe(event: Event, minute: int) -> list[object]:
-    """An event with its times from the beginning of the minute in which it starts."""
+def describe(event: Event) -> tuple[int, list[object]]:
+    """The minute in which an event starts, and the event with its times from there."""
     if not isinstance(event, Sound | Speech):
-        return ["other", str(event)]
+        return 0, ["other", str(event)]
+    minute = int(event.start // 60.0)
     end_s = None if event.end is None else round(event.end - 60.0 * minute, 3)
     what = event.text if isinstance(event, Speech) else f"{event.label} {event.state}"
-    return [what, round(event.start - 60.0 * minute, 3), end_s]
+    return minute, [what, round(event.start - 60.0 * minute, 3), end_s]
 
 
 def main() -> None:
@@ -112,13 +115,14 @@ def main() -> None:
         line = {"minute": told, "events": heard.pop(told), "ttft_ms": answer.ttft_ms}
         print(json.dumps({**line, **in_use(ears)}), flush=True)
 
-    with edge_alm.load() as ears:
+    with EventLog(sys.argv[2], words=True) as log, edge_alm.load() as ears:
         for event in ears.listen(Day(minutes)):
-            minute = int(getattr(event, "start", 0.0) // 60.0)
+            log.write(event)
+            minute, described = describe(event)
             while minute > told:
                 tell(ears)
                 told += 1
-            heard[minute].append(describe(event, minute))
+            heard[minute].append(described)
         while told < minutes:
             tell(ears)
             told += 1

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 from command import ROOT, environment
-from day import EVERY_MINUTES
+from day import EVERY_MINUTES, describe
 from scales import IS_LONG, scale
+
+from edge_alm.log import read_log
 
 SETTLED_MINUTES = 60 if IS_LONG else 4
 """The first hour fills the context and the allocator's pools."""
@@ -22,11 +24,11 @@ machine's affair."""
 
 
 @pytest.mark.timeout(0 if IS_LONG else 600)
-def test_a_day(models: Path, require: Callable[[object, str], None]) -> None:
+def test_a_day(tmp_path: Path, models: Path, require: Callable[[object, str], None]) -> None:
     require("llama_cpp", "the extra llm")
     minutes = round(scale(8, 24 * 60))
     done = subprocess.run(
-        [sys.executable, ROOT / "tests" / "soak" / "day.py", str(minutes)],
+        [sys.executable, ROOT / "tests" / "soak" / "day.py", str(minutes), tmp_path / "log"],
         capture_output=True,
         text=True,
         cwd=ROOT,
@@ -43,6 +45,8 @@ def test_a_day(models: Path, require: Callable[[object, str], None]) -> None:
     assert not any("other" in event for event in busy[0])
     assert all(own == busy[0] for own in busy)
     assert not any(own for i, own in enumerate(events) if i % EVERY_MINUTES)
+    logged = [describe(line.event) for line in read_log(tmp_path / "log")]
+    assert logged == [(i, own) for i, minute in enumerate(events) for own in minute]
     assert all(line["stray_cells"] == 0 for line in lines)
     settled = lines[SETTLED_MINUTES:]
     for what in ("threads", "files"):
