@@ -16,7 +16,8 @@ TEXTS: Mapping[str, str] = {
     "speech": "The same utterances by every engine, one thread for each network.",
     "sounds": "The same network in several forms and engines, one thread each.",
     "memory": "Read and written by copying a block that fits into no cache.",
-    "decode": "Tokens one at a time, with the same file and number of threads.",
+    "decode": "Tokens one at a time, with the same file and number of threads; in an empty context "
+    "and after a scene of some minutes.",
     "cascade": "The runtime listened along; the others transcribe, tag, read and answer when the "
     "question comes. Same weights, same threads, everything loaded.",
 }

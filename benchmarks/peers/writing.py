@@ -2,7 +2,8 @@
 
 The runtime, with the bundle's adapter and without, and plain llama.cpp on the same GGUF file, as
 ``llama-bench -p 0 -n 64`` does it: a context with llama.cpp's own settings, random tokens one at a
-time, nothing sampled, as many threads. It is the library that the runtime itself calls; a build of
+time, nothing sampled, as many threads; in an empty context, and in one that holds a scene of some
+minutes (``-d 2048``). It is the library that the runtime itself calls; a build of
 llama.cpp may run too, by its own clock. The ceiling is what memory allows: every token reads the
 weights once, and a copy of a block far larger than the caches shows at which rate the machine
 reads and writes. What fits into a cache may exceed it.
@@ -13,7 +14,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -30,7 +31,8 @@ from edge_alm.reasoning.llama import LlamaContext, default_threads, open_model
 
 COPIED_BYTES = 128 << 20
 """Far larger than the last cache of a small machine."""
-CONTEXT_TOKENS = 512
+HELD_TOKENS = (0, 2_048)
+"""Before what is written; the runtime's context holds up to 4,096."""
 LLAMA_BENCH_S = 300.0
 Speed: TypeAlias = Callable[[], float]
 """Does something and tells how quickly."""
@@ -75,16 +77,21 @@ class Copier:
 
 
 @contextmanager
-def our_writer(bundle: Bundle, adapter: Path | None, tokens: int) -> Iterator[Speed]:
+def our_writer(bundle: Bundle, adapter: Path | None, tokens: int, held: int) -> Iterator[Speed]:
     """The runtime's own context, the likeliest token after each."""
     assert bundle.language_model is not None
-    with LlamaContext(bundle.language_model, n_ctx=CONTEXT_TOKENS, adapter=adapter) as context:
+    n_ctx = held + tokens + 1
+    with LlamaContext(bundle.language_model, n_ctx=n_ctx, adapter=adapter) as context:
+        begin = context.tokenize("a", begin=True)[0]
+        for at in range(0, held, context.n_batch):
+            n = min(context.n_batch, held - at)
+            context.decode([begin] * n, range(at, at + n), [0] * n, [False] * n)
 
         def write() -> float:
-            context.clear()
-            token = context.tokenize("a", begin=True)[0]
+            context.remove(0, held)
+            token = begin
             begun_s = time.perf_counter()
-            for i in range(tokens):
+            for i in range(held, held + tokens):
                 token = int(context.decode([token], [i], [0], [True])[0].argmax())
             return tokens / (time.perf_counter() - begun_s)
 
@@ -92,38 +99,47 @@ def our_writer(bundle: Bundle, adapter: Path | None, tokens: int) -> Iterator[Sp
 
 
 @contextmanager
-def plain_writer(model: Path, threads: int, tokens: int) -> Iterator[Speed]:
+def plain_writer(model: Path, threads: int, tokens: int, held: int) -> Iterator[Speed]:
     """llama.cpp with its own settings, as llama-bench calls it."""
     llama, opened, _ = open_model(model)
     params = llama.llama_context_default_params()
-    params.n_ctx = CONTEXT_TOKENS
+    params.n_ctx = held + tokens
     params.n_threads = params.n_threads_batch = threads
     params.no_perf = True
     context = llama.llama_init_from_model(opened, params)
     vocabulary = llama.llama_vocab_n_tokens(llama.llama_model_get_vocab(opened))
     rng = np.random.default_rng(0)
 
+    def run(chosen: Sequence[int]) -> None:
+        row = (llama.llama_token * len(chosen))(*chosen)
+        if llama.llama_decode(context, llama.llama_batch_get_one(row, len(chosen))) != 0:
+            raise EdgeAlmError("llama.cpp", expected="to run", got="llama_decode failed")
+        llama.llama_synchronize(context)
+
+    def draw(n: int) -> list[int]:
+        return [int(token) for token in rng.integers(vocabulary, size=n)]
+
     def write() -> float:
-        llama.llama_memory_clear(llama.llama_get_memory(context), False)
-        chosen = [int(token) for token in rng.integers(vocabulary, size=tokens)]
+        llama.llama_memory_seq_rm(llama.llama_get_memory(context), 0, held, -1)
+        chosen = draw(tokens)
         begun_s = time.perf_counter()
         for token in chosen:
-            one = (llama.llama_token * 1)(token)
-            if llama.llama_decode(context, llama.llama_batch_get_one(one, 1)) != 0:
-                raise EdgeAlmError("llama.cpp", expected="to run", got="llama_decode failed")
-            llama.llama_synchronize(context)
+            run([token])
         return tokens / (time.perf_counter() - begun_s)
 
     try:
+        for at in range(0, held, params.n_batch):
+            run(draw(min(params.n_batch, held - at)))
         yield write
     finally:
         llama.llama_free(context)
         llama.llama_model_free(opened)
 
 
-def run_llama_bench(program: Path, model: Path, threads: int, tokens: int) -> float:
+def run_llama_bench(program: Path, model: Path, threads: int, tokens: int, held: int) -> float:
     """What llama.cpp's own program says."""
-    words = [str(program), "-m", str(model), "-p", "0", "-n", str(tokens), "-t", str(threads)]
+    sizes = ["-p", "0", "-n", str(tokens), "-d", str(held)]
+    words = [str(program), "-m", str(model), *sizes, "-t", str(threads)]
     try:
         done = subprocess.run(
             [*words, "-r", "1", "-o", "json"],
@@ -154,18 +170,26 @@ def open_writing(
     model = bundle.language_model
     assert model is not None
     threads = default_threads()
-    writers = {RUNTIME: stack.enter_context(our_writer(bundle, None, tokens))}
-    writers["llama.cpp"] = stack.enter_context(plain_writer(model, threads, tokens))
-    if bundle.adapter is not None:
-        own = stack.enter_context(our_writer(bundle, bundle.adapter, tokens))
-        writers[f"{RUNTIME}, with its adapter"] = own
-    if llama_bench is not None:
-        writers["llama-bench"] = partial(run_llama_bench, llama_bench, model, threads, tokens)
-    decode = [(name, partial(take, "tokens/s", write)) for name, write in writers.items()]
-    copied = [("copied", partial(take, "GB/s", Copier(threads)))]
+    decode = []
+    for held in HELD_TOKENS:
+        sizes = tokens, held
+        writers = {
+            RUNTIME: stack.enter_context(our_writer(bundle, None, *sizes)),
+            "llama.cpp": stack.enter_context(plain_writer(model, threads, *sizes)),
+        }
+        if bundle.adapter is not None:
+            own = stack.enter_context(our_writer(bundle, bundle.adapter, *sizes))
+            writers[f"{RUNTIME}, with its adapter"] = own
+        if llama_bench is not None:
+            writers["llama-bench"] = partial(run_llama_bench, llama_bench, model, threads, *sizes)
+        what = f"after {held} tokens" if held else ""
+        decode += [
+            (name, partial(take, what, "tokens/s", write)) for name, write in writers.items()
+        ]
+    copied = [("copied", partial(take, "", "GB/s", Copier(threads)))]
     return [Section("memory", copied), Section("decode", decode)]
 
 
-def take(unit: str, measure: Speed, number: int) -> list[Taken]:
+def take(what: str, unit: str, measure: Speed, number: int) -> list[Taken]:
     """The only figure of some work."""
-    return [Taken("", unit, measure())]
+    return [Taken(what, unit, measure())]

@@ -37,6 +37,7 @@ def test_all_comparisons(
 ) -> None:
     monkeypatch.chdir(tmp_path)  # no corpus: the recordings of the tests are read
     monkeypatch.setattr("benchmarks.peers.cascade.LENGTH_S", 2.0)
+    monkeypatch.setattr("benchmarks.peers.writing.HELD_TOKENS", (0, 40))
     out, html = tmp_path / "a.json", tmp_path / "a.html"
     audio = str(ROOT / "tests" / "data")
     main([*SMALL, "--audio", audio, "--out", str(out), "--html", str(html), "--json"])
@@ -50,6 +51,8 @@ def test_all_comparisons(
     for part in ("first token", "last token", "CPU after the question"):
         assert report.find(f"cascade/{part}/the runtime") is not None
         assert report.find(f"cascade/{part}/naive, the runtime's own reading") is not None
+    for name in ("the runtime", "after 40 tokens/the runtime", "after 40 tokens/llama.cpp"):
+        assert report.find(f"decode/{name}") is not None
     notes = "\n".join(report.values["notes"])
     assert "LiteRT left out" in notes
     assert "sherpa-onnx left out" in notes

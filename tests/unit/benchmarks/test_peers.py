@@ -88,9 +88,9 @@ def test_what_is_no_llama_bench_is_told(tmp_path: Path, printed: str) -> None:
     program.write_text(f"#!/bin/sh\nprintf '%s' '{printed}'\n")
     program.chmod(0o755)
     with pytest.raises(EdgeAlmError, match="llama-bench"):
-        run_llama_bench(program, tmp_path / "model.gguf", 1, 8)
+        run_llama_bench(program, tmp_path / "model.gguf", 1, 8, 0)
     program.write_text("#!/bin/sh\necho '[{\"avg_ts\": 31.5}]'\n")
-    assert run_llama_bench(program, tmp_path / "model.gguf", 1, 8) == 31.5
+    assert run_llama_bench(program, tmp_path / "model.gguf", 1, 8, 0) == 31.5
 
 
 def test_shares_are_of_the_best_copy_and_ratios_to_the_first_peer() -> None:
