@@ -70,16 +70,18 @@ class _Desk:
             with contextlib.suppress(EdgeAlmError):  # told with the segment
                 self._foreseen = start, len(samples), self._read(samples)
 
+    def foreseen(self, start: int, samples: Samples) -> Transcript | None:
+        """What a segment says, if it was foreseen just as it is."""
+        if self._foreseen is None or self._foreseen[:2] != (start, len(samples)):
+            return None
+        return self._foreseen[2]
+
     def transcribe(self, start: int, samples: Samples) -> list[Event]:
         """The speech of a segment; nothing when nothing was said; a fault when it can't be told."""
         events: list[Event] = []
         if len(samples):
             try:
-                foreseen, self._foreseen = self._foreseen, None
-                if foreseen is not None and foreseen[:2] == (start, len(samples)):
-                    transcript = foreseen[2]
-                else:
-                    transcript = self._read(samples)
+                transcript = self.foreseen(start, samples) or self._read(samples)
             except EdgeAlmError as error:
                 events = [Fault(error.code, f"speech has no text: {error}", error.hint)]
             else:
@@ -185,6 +187,12 @@ class ThreadedTranscription:
         """See :class:`Transcription`."""
         with self._changed:
             self._draft = self._foreseen = None
+            if not (self._busy or self._waiting or self._relieved):
+                foreseen = self._desk.foreseen(start, samples)
+                if foreseen is not None and foreseen.text:
+                    # Nothing is left to be read: not after the next block but now.
+                    self._tell(start, samples)
+                    return
             self._waiting.append((start, samples))
             self._skip_beyond(0 if self._relieved else LONGEST_QUEUE)
             self._changed.notify_all()
@@ -253,6 +261,10 @@ class ThreadedTranscription:
                 )
             )
 
+    def _tell(self, start: int, samples: Samples) -> None:
+        for event in self._desk.transcribe(start, samples):
+            self._ready.put(event)
+
     def _run(self) -> None:
         try:
             self._work()
@@ -279,8 +291,7 @@ class ThreadedTranscription:
                     foreseen, self._foreseen = self._foreseen, None
                 self._busy = True
             if segment is not None:
-                for event in self._desk.transcribe(*segment):
-                    self._ready.put(event)
+                self._tell(*segment)
             elif foreseen is not None:
                 self._desk.foresee(*foreseen)
             elif draft is not None:

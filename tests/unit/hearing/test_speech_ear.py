@@ -174,6 +174,18 @@ def test_a_segment_is_read_before_its_end_is_certain_and_only_once() -> None:
     assert len(transcriber.heard[-1]) == round((speech.end - speech.start) * 16_000)
 
 
+def test_what_was_foreseen_is_told_at_once() -> None:
+    transcriber = WrittenTranscriber()
+    transcription = ThreadedTranscription(lambda: transcriber)
+    transcription.foresee(0, np.ones(16_000, np.float32))
+    settle(transcription)
+    transcription.submit(0, np.ones(16_000, np.float32))
+    (speech,) = transcription.collect()
+    transcription.close()
+    assert isinstance(speech, Speech)
+    assert len(transcriber.heard) == 1
+
+
 def test_what_was_foreseen_otherwise_is_read_anew() -> None:
     transcriber = WrittenTranscriber()
     transcription = ThreadedTranscription(lambda: transcriber)
