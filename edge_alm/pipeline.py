@@ -54,6 +54,7 @@ class Pipeline:
                 self._begin(packet.start)
             for block in self._blocks.push(packet):
                 yield from self._hear(block)
+            yield from map(self._doubt, self._speech.collect())
         yield from self._finish()
 
     @property

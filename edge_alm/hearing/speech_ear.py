@@ -82,6 +82,10 @@ class SpeechEar:
         self._submit(self._segmenter.push(probabilities))
         self._foresee()
         self._draft()
+        return self.collect()
+
+    def collect(self) -> list[Event]:
+        """Events that have become ready since the last block."""
         return self._transcription.collect() if self._transcription else []
 
     def finish(self, end: int) -> list[Event]:
