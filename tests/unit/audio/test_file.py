@@ -81,6 +81,18 @@ def test_formats(tmp_path: Path, extension: str, container: str) -> None:
     assert abs(np.argmax(spectrum) * 16_000 / len(samples) - TONE_HZ) < 2
 
 
+@pytest.mark.parametrize("subtype", ["G721_32", "GSM610"])
+def test_codecs_in_which_nothing_can_be_sought(tmp_path: Path, subtype: str) -> None:
+    path = tmp_path / "tone.wav"
+    soundfile.write(path, tone(1, 16_000), 16_000, subtype=subtype)
+    source = AudioFile(path)
+    samples, others = hear(source)
+    assert others == []
+    assert len(samples) == source.total_samples >= 16_000
+    spectrum = np.abs(np.fft.rfft(samples))
+    assert abs(np.argmax(spectrum) * 16_000 / len(samples) - TONE_HZ) < 2
+
+
 @pytest.fixture(scope="module")
 def stereo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("file") / "noise.flac"
