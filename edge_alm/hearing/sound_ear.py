@@ -23,7 +23,7 @@ REFRESH_DB = -60.0
 
 LOOK_BLOCKS = (6, 8, 10)
 """So long after something begins to stand out the encoder looks between hops, which fall anywhere.
-With these looks ESC-10's sounds are named 0.15 s sooner in the median (``python -m
+With these looks ESC-10's sounds are named 0.2 s sooner in the median (``python -m
 benchmarks.esc10``)."""
 
 

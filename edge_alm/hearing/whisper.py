@@ -294,14 +294,15 @@ def _mel_filters() -> NDArray[np.float32]:
 
 def _text_of(tokens: list[str]) -> str:
     """Text of GPT-2's tokens, in which each character stands for one byte."""
-    table = _token_bytes()
+    table = token_bytes()
     data = bytes(table[c] for token in tokens for c in token if c in table)
     return data.decode("utf-8", errors="replace").strip()
 
 
 @cache
-def _token_bytes() -> dict[str, int]:
-    """Printable bytes stand for themselves, the others for U+0100 and up in order.
+def token_bytes() -> dict[str, int]:
+    """The byte that each character of GPT-2's tokens stands for: printable bytes for themselves,
+    the others U+0100 and up in order.
 
     From ``encoder.py`` of https://github.com/openai/gpt-2.
     """
