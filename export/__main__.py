@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     # It tells of every try for half a minute; what came of them is told below.
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
-    if args.command in ("encoder", "llm", "whisper") and not Path(args.model).exists():
+    if args.command in ("encoder", "llm", "whisper", "sherpa") and not Path(args.model).exists():
         print(f"export: {args.model}: no such folder here; asking the hub", file=sys.stderr)
     try:
         run(args)
@@ -76,6 +76,7 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_encoder(commands)
     _add_whisper(commands)
+    _add_sherpa(commands)
     _add_text(commands)
     _add_llm(commands)
     _add_adapter(commands)
@@ -170,6 +171,26 @@ def _run_whisper(args: argparse.Namespace) -> None:
     size_mb = sum(file.bytes for file in made.files.values()) / 1e6
     print(f"{args.out}: {made.architecture}, opset {args.opset}, {size_mb:.1f} MB")
     _tell_parity(made)
+
+
+def _add_sherpa(commands: argparse._SubParsersAction[_Parser]) -> None:
+    parser = commands.add_parser(
+        "sherpa",
+        help="an English Whisper for sherpa-onnx",
+        description="Whisper's encoder and decoder, in float and 8 bits, with tokens and metadata "
+        "as sherpa-onnx wants them.",
+    )
+    parser.add_argument(
+        "--model", required=True, metavar="ID|DIR", help="a folder of transformers, or a hub's name"
+    )
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="a new folder")
+    parser.set_defaults(run=_run_sherpa)
+
+
+def _run_sherpa(args: argparse.Namespace) -> None:
+    from export.sherpa import export_sherpa
+
+    print(f"{args.out}: {export_sherpa(args.model, args.out) / 1e6:.1f} MB")
 
 
 def _add_text(commands: argparse._SubParsersAction[_Parser]) -> None:

@@ -48,7 +48,7 @@ def trace(
     Raises:
         UsageError: it cannot be traced, or not to this opset.
     """
-    with _quiet(), torch.no_grad():
+    with quiet(), torch.no_grad():
         from optimum.exporters.onnx import export
 
         outputs = module(**example)
@@ -128,7 +128,7 @@ def _config(module: Any, example: Mapping[str, torch.Tensor], outputs: Axes, axe
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without the tracer's warnings: what they fear, a result that depends on the length or the
     batch of the example, is what every export is checked for afterwards."""
     logging.disable(logging.WARNING)
