@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -81,17 +82,18 @@ def test_teaching(models: Path, tmp_path: Path, rng: random.Random) -> None:
     for folder in models.iterdir():
         if folder.name != "taught":
             (tmp_path / folder.name).symlink_to(folder)
-    home = {"EDGE_ALM_HOME": str(tmp_path)}
+    home = str(tmp_path)
+    run = partial(edge_alm, EDGE_ALM_HOME=home)
     clips = [DATA / "doorbell.flac", DATA / "alarm_clock.flac"]
-    assert edge_alm("teach", "ours", *clips, **home).status == 0
+    assert run("teach", "ours", *clips).status == 0
     for _ in range(KILLS):
-        edge_alm("teach", "--forget", "theirs", **home)
-        kill(command("teach", "theirs", *clips), rng.uniform(0.0, TAUGHT_S), **home)
-        known = edge_alm("teach", "--list", "--json", **home).objects
+        run("teach", "--forget", "theirs")
+        kill(command("teach", "theirs", *clips), rng.uniform(0.0, TAUGHT_S), EDGE_ALM_HOME=home)
+        known = run("teach", "--list", "--json").objects
         assert known in ([OURS], [OURS, THEIRS])
-    edge_alm("teach", "--forget", "theirs", **home)
-    assert edge_alm("teach", "theirs", *clips, **home).status == 0
-    assert edge_alm("teach", "--list", "--json", **home).objects == [OURS, THEIRS]
+    run("teach", "--forget", "theirs")
+    assert run("teach", "theirs", *clips).status == 0
+    assert run("teach", "--list", "--json").objects == [OURS, THEIRS]
     assert len(list((tmp_path / "taught").iterdir())) == 2
 
 

@@ -153,7 +153,8 @@ EXPORT: dict[str, set[str]] = {
     "native": set(),
     "whisper_ctranslate2": set(),
     "whisper": {"graph", "parity", "source", "towers", "whisper_ctranslate2"},
-    "__main__": {"encoder", "language_model", "minilm", "native", "phrases", "whisper"},
+    "sherpa": {"graph", "parity", "source", "towers", "whisper", "whisper_ctranslate2"},
+    "__main__": {"encoder", "language_model", "minilm", "native", "phrases", "sherpa", "whisper"},
 }
 """What each module of ``export`` may import of it."""
 
@@ -221,6 +222,7 @@ TORCH = {
         "minilm",
         "prune",
         "runs",
+        "sherpa",
         "start",
         "student",
         "towers",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -76,3 +77,18 @@ def test_what_is_no_whisper_or_differs_leaves_nothing(
         export_whisper(str(other), tmp_path / "out")
     assert main(["whisper", "--model", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
     assert not (tmp_path / "out").exists()
+
+
+def test_what_sherpa_cannot_read_leaves_nothing(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert main(["sherpa", "--model", str(source), "--out", str(out)]) == 2
+    assert "expected tokenizer.json" in capsys.readouterr().err
+    classifier = save_whisper(tmp_path / "classifier", "WhisperForAudioClassification")
+    assert main(["sherpa", "--model", str(classifier), "--out", str(out)]) == 2
+    broken = shutil.copytree(source, tmp_path / "broken")
+    (broken / "tokenizer.json").write_text("{}")
+    assert main(["sherpa", "--model", str(broken), "--out", str(out)]) == 2
+    assert "expected Whisper's tokens" in capsys.readouterr().err
+    assert not out.exists()
