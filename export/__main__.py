@@ -84,11 +84,15 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_common(parser: argparse.ArgumentParser) -> None:
+def _add_paths(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", required=True, metavar="ID|DIR", help="a folder of transformers, or a hub's name"
     )
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="a new folder")
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    _add_paths(parser)
     parser.add_argument("--licence", help="of the weights (default: what the card says)")
 
 
@@ -180,10 +184,7 @@ def _add_sherpa(commands: argparse._SubParsersAction[_Parser]) -> None:
         description="Whisper's encoder and decoder, in float and 8 bits, with tokens and metadata "
         "as sherpa-onnx wants them.",
     )
-    parser.add_argument(
-        "--model", required=True, metavar="ID|DIR", help="a folder of transformers, or a hub's name"
-    )
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="a new folder")
+    _add_paths(parser)
     parser.set_defaults(run=_run_sherpa)
 
 

@@ -13,9 +13,7 @@ from __future__ import annotations
 
 import base64
 import json
-import tempfile
 from collections.abc import Mapping
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +26,9 @@ from edge_alm.hearing.whisper import token_bytes
 from edge_alm.models.files import fresh_folder
 from export.graph import OPSET, quiet, runner, trace
 from export.parity import Parity, read_clips
-from export.source import cached_file, find_source, load_extractor, load_model
-from export.towers import FRAMES, Outputs, WhisperTower
-from export.whisper import LOGITS, NEW_CACHE, TOKENIZER, Writing
-from export.whisper_ctranslate2 import is_ctranslate2, write_for_transformers
+from export.source import cached_file, load_extractor, load_model
+from export.towers import Outputs, WhisperTower
+from export.whisper import CROSS, LOGITS, NEW_CACHE, TOKENIZER, Hearing, Writing, find_whisper
 
 ENCODER, DECODER, TOKENS = "encoder.onnx", "decoder.onnx", "tokens.txt"
 SPECIAL = {
@@ -48,21 +45,19 @@ _OWN = ("n_layer_self_k_cache", "n_layer_self_v_cache")
 _SHORT_FRAMES = 300
 
 
-class Hearing(nn.Module):
-    """The encoder, with what the decoder will look at."""
+class SherpaHearing(nn.Module):
+    """The encoder, with what the decoder will look at, of all heads in one row."""
 
     def __init__(self, model: Any, extractor: Any) -> None:
         super().__init__()
         self.config = model.config
-        self.tower = WhisperTower(model, extractor)
-        self.looks = [layer.encoder_attn for layer in model.model.decoder.layers]
+        self.hearing = Hearing(model, extractor)
 
     def forward(self, mel: Tensor) -> Outputs:
         """Log-mel [batch, bands, frames] to keys and values [layers, batch, time, width]."""
-        frames = self.tower(mel.transpose(1, 2))[FRAMES]
+        found = self.hearing(mel.transpose(1, 2))
         return {
-            _KEYS: torch.stack([look.k_proj(frames) for look in self.looks]),
-            _VALUES: torch.stack([look.v_proj(frames) for look in self.looks]),
+            name: _join(found[cross]) for name, cross in zip((_KEYS, _VALUES), CROSS, strict=True)
         }
 
 
@@ -92,8 +87,7 @@ class SherpaWriting(nn.Module):
         found = self.writing(tokens, *own, *looks)
         outputs = {LOGITS: found[LOGITS]}
         for name, new, cache in zip(_OWN, NEW_CACHE, caches, strict=True):
-            whole = found[new].transpose(2, 3).flatten(3)
-            outputs[f"out_{name}"] = torch.cat((whole, cache[:, :, end:]), dim=2)
+            outputs[f"out_{name}"] = torch.cat((_join(found[new]), cache[:, :, end:]), dim=2)
         return outputs
 
     def _split(self, states: Tensor) -> Tensor:
@@ -101,6 +95,11 @@ class SherpaWriting(nn.Module):
         heads, width = self.config.decoder_attention_heads, self.config.d_model
         # No -1: of no time at all it could be anything.
         return states.view(*states.shape[:3], heads, width // heads).transpose(2, 3)
+
+
+def _join(states: Tensor) -> Tensor:
+    """[layers, batch, heads, time, width of a head] as [layers, batch, time, width]."""
+    return states.transpose(2, 3).flatten(3)
 
 
 def export_sherpa(model: str, out: Path) -> int:
@@ -118,19 +117,13 @@ def export_sherpa(model: str, out: Path) -> int:
         ModelBrokenError: damaged.
         RefusedError: a graph gives something else than transformers does.
     """
-    with ExitStack() as stack:
-        original = model
-        if is_ctranslate2(model):
-            model = str(Path(stack.enter_context(tempfile.TemporaryDirectory())) / out.name)
-            write_for_transformers(Path(original), Path(model))
-        source = find_source(model, ("whisper",))
+    with find_whisper(model, out.name) as source, fresh_folder(out) as folder:
         network = load_model(source, ("WhisperForConditionalGeneration",))
-        tokens, special = _read_tokens(original, cached_file(source.model, TOKENIZER))
-        hearing: Any = Hearing(network, load_extractor(source)).eval()
-        folder = stack.enter_context(fresh_folder(out))
+        tokens, special = _read_tokens(model, cached_file(source.model, TOKENIZER))
+        hearing: Any = SherpaHearing(network, load_extractor(source)).eval()
         with torch.no_grad():
             _trace(hearing, SherpaWriting(network).eval(), special["sot"], folder)
-            _check(folder, network, hearing.tower)
+            _check(folder, network, hearing.hearing.tower)
         _describe(folder / ENCODER, network.config, special)
         (folder / TOKENS).write_text("".join(f"{text} {i}\n" for i, text in tokens.items()))
         for name in (ENCODER, DECODER):

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -142,13 +142,27 @@ def export_whisper(
     Raises:
         UsageError, ModelBrokenError, RefusedError: as :func:`export.encoder.export_encoder`.
     """
+    with find_whisper(model, out.name) as source:
+        return _export(source, model, out, licence, audio, opset, limit)
+
+
+@contextmanager
+def find_whisper(model: str, name: str) -> Iterator[Source]:
+    """A Whisper in transformers' form; one of CTranslate2's is written so, under this name, first.
+
+    Raises:
+        UsageError: it is no Whisper that writes.
+        ModelBrokenError: damaged.
+    """
     with ExitStack() as stack:
-        original = model
+        found = model
         if is_ctranslate2(model):
-            model = str(Path(stack.enter_context(tempfile.TemporaryDirectory())) / out.name)
-            write_for_transformers(Path(original), Path(model))
-        source = find_source(model, ("whisper",))
-        return _export(source, original, out, licence, audio, opset, limit)
+            found = str(Path(stack.enter_context(tempfile.TemporaryDirectory())) / name)
+            write_for_transformers(Path(model), Path(found))
+        source = find_source(found, ("whisper",))
+        if "WhisperForAudioClassification" in source.architectures:
+            raise UsageError(model, expected="a Whisper that writes", got="one that classifies")
+        yield source
 
 
 def _export(
@@ -160,8 +174,6 @@ def _export(
     opset: int,
     limit: float,
 ) -> Manifest:
-    if "WhisperForAudioClassification" in source.architectures:
-        raise UsageError(original, expected="a Whisper that writes", got="one that classifies")
     network = load_model(source, ("WhisperForConditionalGeneration",))
     hearing: Any = Hearing(network, load_extractor(source)).eval()
     writing: Any = Writing(network).eval()

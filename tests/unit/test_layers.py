@@ -153,7 +153,7 @@ EXPORT: dict[str, set[str]] = {
     "native": set(),
     "whisper_ctranslate2": set(),
     "whisper": {"graph", "parity", "source", "towers", "whisper_ctranslate2"},
-    "sherpa": {"graph", "parity", "source", "towers", "whisper", "whisper_ctranslate2"},
+    "sherpa": {"graph", "parity", "source", "towers", "whisper"},
     "__main__": {"encoder", "language_model", "minilm", "native", "phrases", "sherpa", "whisper"},
 }
 """What each module of ``export`` may import of it."""
