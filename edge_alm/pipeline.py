@@ -4,9 +4,8 @@
                              `-> gate -> hops of 0.48 s -> log-mel -> encoder
                                                      -> tracker -----------> Sound, Watch
 
-Where something begins to stand out, the encoder also looks between hops. Speech opens the way to
-it just as the sound gate does. Every decision depends on the sample index alone: the events are
-the same however the stream is cut into frames.
+Speech opens the way to the encoder just as the sound gate does. Every decision depends on
+the sample index alone: the events are the same however the stream is cut into frames.
 """
 
 from __future__ import annotations

@@ -31,6 +31,8 @@ from edge_alm.reasoning.llama import LlamaContext, default_threads, open_model
 
 COPIED_BYTES = 128 << 20
 """Far larger than the last cache of a small machine."""
+LEAST_CONTEXT_TOKENS = 512
+"""llama.cpp ends the process where a context is smaller than its batch."""
 HELD_TOKENS = (0, 2_048)
 """Before what is written; the runtime's context holds up to 4,096."""
 LLAMA_BENCH_S = 300.0
@@ -80,7 +82,7 @@ class Copier:
 def our_writer(bundle: Bundle, adapter: Path | None, tokens: int, held: int) -> Iterator[Speed]:
     """The runtime's own context, the likeliest token after each."""
     assert bundle.language_model is not None
-    n_ctx = held + tokens + 1
+    n_ctx = max(held + tokens, LEAST_CONTEXT_TOKENS)
     with LlamaContext(bundle.language_model, n_ctx=n_ctx, adapter=adapter) as context:
         begin = context.tokenize("a", begin=True)[0]
         for at in range(0, held, context.n_batch):
@@ -103,7 +105,7 @@ def plain_writer(model: Path, threads: int, tokens: int, held: int) -> Iterator[
     """llama.cpp with its own settings, as llama-bench calls it."""
     llama, opened, _ = open_model(model)
     params = llama.llama_context_default_params()
-    params.n_ctx = held + tokens
+    params.n_ctx = max(held + tokens, LEAST_CONTEXT_TOKENS)
     params.n_threads = params.n_threads_batch = threads
     params.no_perf = True
     context = llama.llama_init_from_model(opened, params)

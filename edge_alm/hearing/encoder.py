@@ -174,19 +174,8 @@ class HopEncoder:
         newest = self._log_mel(audio[HOP_SAMPLES:])
         patch = np.concatenate((self._previous, newest))
         self._previous = newest
-        return self._encode(start, self._audio, patch)
-
-    def look(self, samples: Samples) -> Hop:
-        """What a hop would be that ended now, ``samples`` [fewer than HOP_SAMPLES] after the last
-        one; the next hop is the same with it and without."""
-        audio = np.concatenate((self._audio, samples))
-        patch = self._log_mel(audio[-PATCH_SAMPLES:])
-        return self._encode(self._start + len(samples) - HOP_SAMPLES, audio, patch)
-
-    def _encode(self, start: int, audio: Samples, patch: NDArray[np.float32]) -> Hop:
-        """The hop from ``start`` on, of the patch and the audio that end with it."""
         if isinstance(self._encoder, WindowEncoder):
-            scores, embedding = self._encoder.hear(audio[-self._encoder.window_samples :])
+            scores, embedding = self._encoder.hear(self._audio[-self._encoder.window_samples :])
         else:
             scores, embedding = self._encoder.encode(patch)
         mel = np.maximum(np.exp(patch) - LOG_OFFSET, 0.0)

@@ -77,7 +77,7 @@ class Guesser:
         """A hop is over: what was encoded of it, and the starts and ends it decided."""
         if hop is not None:
             self._hops.append(hop)
-        self.note(sounds)
+        self._note(sounds)
         return self._tell(self._at - WAIT_SAMPLES)
 
     def finish(self, end: int, sounds: Iterable[Sound]) -> list[Guess]:
@@ -85,11 +85,10 @@ class Guesser:
         if self._stretch:
             self._end()
         self._over = deque((first, min(last, end)) for first, last in self._over if first < end)
-        self.note(sounds)
+        self._note(sounds)
         return self._tell(self._at)
 
-    def note(self, sounds: Iterable[Sound]) -> None:
-        """Starts and ends that have names."""
+    def _note(self, sounds: Iterable[Sound]) -> None:
         for sound in sounds:
             self._named[sound.label, sound.start] = sound
 

@@ -36,8 +36,8 @@ class SegmenterSettings:
     """In a segment, a chunk at least as probable as this still is speech."""
     min_speech_s: float = 0.2
     """A segment with less speech in it is a click, not a word."""
-    min_silence_s: float = 0.384
-    """So much without speech ends a segment: twelve chunks."""
+    min_silence_s: float = 0.4
+    """So much without speech ends a segment."""
     pre_roll_s: float = 0.25
     """What a segment has before its first speech; soft onsets lie there."""
     post_roll_s: float = 0.2

@@ -8,7 +8,7 @@ import numpy as np
 
 from edge_alm.hearing.encoder import HOP_SAMPLES, Hop, HopEncoder
 from edge_alm.hearing.gate import BLOCK_SAMPLES, SoundGate
-from edge_alm.hearing.guesses import PAUSE_BLOCKS, Guesser
+from edge_alm.hearing.guesses import Guesser
 from edge_alm.hearing.taught_ear import TaughtEar
 from edge_alm.hearing.tracker import Tracker
 from edge_alm.hearing.watch import Watcher
@@ -20,11 +20,6 @@ REFRESH_HOPS = 10
 for the gate is still found; costs a tenth of the encoder."""
 REFRESH_DB = -60.0
 """dBFS; quieter than this there is no such look: YAMNet calls it silence."""
-
-LOOK_BLOCKS = (6, 8, 10)
-"""So long after something begins to stand out the encoder looks between hops, which fall anywhere.
-With these looks ESC-10's sounds are named 0.2 s sooner in the median (``python -m
-benchmarks.esc10``)."""
 
 
 class SoundEar:
@@ -71,16 +66,14 @@ class SoundEar:
         self._open = False
         self._skipped = 0
         self._passed_over = False
-        self._age_blocks, self._pause_blocks = max(LOOK_BLOCKS), PAUSE_BLOCKS
 
     def push(self, block: Samples, *, speech: bool) -> list[Event]:
         """Events that ``block`` [BLOCK_SAMPLES] decides; ``speech`` opens the gate too."""
         self._open |= self._gate.push(block) or speech
         self._guesser.push(self._gate.level_db, stands_out=self._gate.stands_out)
         self._blocks.append(block)
-        self._grow_older(self._gate.stands_out)
         if len(self._blocks) < BLOCKS_PER_HOP:
-            return self._look() if self._age_blocks in LOOK_BLOCKS and not self.thinned else []
+            return []
         if self.thinned and not self._passed_over:
             self._hops.push(np.concatenate(self._blocks), wanted=False)
             self._tracker.pass_over()
@@ -117,17 +110,6 @@ class SoundEar:
     def ongoing(self) -> tuple[Sound, ...]:
         """The sounds that go on at this moment."""
         return self._tracker.ongoing() + (self._taught.ongoing() if self._taught else ())
-
-    def _grow_older(self, stands_out: bool) -> None:
-        """Count from the block in which, after a pause, something began to stand out."""
-        begins = stands_out and self._pause_blocks >= PAUSE_BLOCKS
-        self._age_blocks = 0 if begins else self._age_blocks + 1
-        self._pause_blocks = 0 if stands_out else self._pause_blocks + 1
-
-    def _look(self) -> list[Event]:
-        sounds = self._tracker.look(self._hops.look(np.concatenate(self._blocks)))
-        self._guesser.note(sounds)
-        return [*sounds, *(self._watcher.hear(None, sounds) if self._watcher else ())]
 
     def _guess(self, guesses: list[Guess]) -> None:
         for guess in guesses:

@@ -2,8 +2,7 @@
 
 Pure decisions on numbers. A class starts when its score reaches its threshold and ends when
 it falls below a share of it (hysteresis). Onset and offset are placed inside the patch by
-the steepest rise and fall of its level. Between hops there may be looks, which start sounds
-sooner and end none.
+the steepest rise and fall of its level.
 """
 
 from __future__ import annotations
@@ -29,17 +28,13 @@ SUSTAIN_SHARE = 0.5
 NARROW_FAMILY = 7
 """Siblings under a class with at most so many descendants are names for one sound (bark,
 yip, bow-wow): only the best of them is reported at a time."""
-CONFIRM_SAMPLES = HOP_SAMPLES
-"""So long a score that is not clear must have been over its threshold before it starts a sound."""
 CLEAR_SCORE = 0.7
-"""A score this high starts a sound at once. On ESC-10 and the Debian clips, heard in hops alone,
-0.7 instead of 0 took wrong starts from 1.9 to 0.7 a clip and clips with a right one from 79 % to
-73 %."""
-CLEAR_LOOK_SCORE = 0.8
-"""The same in a look between hops: there are more of these, each another chance to be wrong."""
+"""A score this high starts a sound at once; a lower one, over its threshold, has to come twice
+in a row. On ESC-10 and the Debian clips 0.7 instead of 0 takes wrong starts from 1.9 to 0.7 a
+clip and clips with a right one from 79 % to 73 %."""
 TEXTURE_ROOTS = ("Water", "Wind", "Rain", "Noise", "Steam", "Spray", "Rustle", "Hiss", "Liquid")
 """With their descendants: lasting sounds for which the first moment of plain noise is taken.
-They are never clear."""
+They always have to come twice."""
 TAKEOVER_SAMPLES = 3 * HOP_SAMPLES
 """A child that starts within this time of its parent takes the parent's onset."""
 NOISE_HOPS = 4
@@ -110,8 +105,7 @@ class Tracker:
         """Forget everything."""
         self._active: dict[str, _Active] = {}
         self._blocked: set[str] = set()
-        self._seen: dict[str, int] = {}
-        """By label that is over its threshold: the end of the first hop in which it was."""
+        self._seen: frozenset[str] = frozenset()
         self._noise_run = 0
         self._last: Hop | None = None
 
@@ -126,36 +120,25 @@ class Tracker:
 
     def push(self, hop: Hop) -> list[Sound]:
         """Starts and ends that this hop decides; ends first."""
-        self._noise_run = self._noise_run + 1 if hop.is_noise else 0
+        on = {self._labels[i] for i in np.flatnonzero(hop.scores >= self._on)}
         sustained = {
             label
             for label in self._active.keys() | self._blocked
             if hop.scores[self._index[label]] >= SUSTAIN_SHARE * self._on[self._index[label]]
         }
-        if hop.is_noise:
-            sustained |= NOISE_LABELS & self._active.keys()
-        if self._noise_run >= NOISE_HOPS:
-            sustained &= NOISE_LABELS
-        sounds = self._decide(hop, sustained, CLEAR_SCORE)
-        self._last = hop
-        return sounds
-
-    def look(self, hop: Hop) -> list[Sound]:
-        """Starts that a look between hops decides, and the ends of what they take over."""
-        return self._decide(hop, self._active.keys() | self._blocked, CLEAR_LOOK_SCORE)
-
-    def _decide(self, hop: Hop, sustained: set[str], clear_score: float) -> list[Sound]:
-        on = {self._labels[i] for i in np.flatnonzero(hop.scores >= self._on)}
+        self._noise_run = self._noise_run + 1 if hop.is_noise else 0
         if hop.is_noise:
             on &= NOISE_LABELS | self._active.keys()
+            sustained |= NOISE_LABELS & self._active.keys()
         if self._noise_run >= NOISE_HOPS:
             on &= NOISE_LABELS
-        self._seen = {label: self._seen.get(label, hop.end) for label in on}
+            sustained &= NOISE_LABELS
         clear = {
-            label for label in on - self._textures if hop.scores[self._index[label]] >= clear_score
+            label for label in on - self._textures if hop.scores[self._index[label]] >= CLEAR_SCORE
         }
-        stayed = {label for label, end in self._seen.items() if hop.end - end >= CONFIRM_SAMPLES}
-        heard = self._ontology.most_specific(clear | stayed | (sustained & self._active.keys()))
+        before, self._seen = self._seen, frozenset(on)
+        startable = clear | (on & before)
+        heard = self._ontology.most_specific(startable | (sustained & self._active.keys()))
 
         sounds = []
         for label in sorted(self._active.keys() - (sustained | on)):
@@ -166,21 +149,22 @@ class Tracker:
         starts = []
         for label in sorted(heard - self._active.keys() - self._blocked, key=self._surplus(hop)):
             if not (self._rivals[label] & self._active.keys()):
-                onset = self._inherited_onset(label, self._onset(hop, self._seen[label]))
+                onset = self._inherited_onset(label, self._onset(hop, seen_before=label in before))
                 self._active[label] = _Active(onset, float(hop.scores[self._index[label]]))
                 starts.append(label)
         # A child takes over from its parents, which may return only after they fell silent.
         covered = {a for label in self._active for a in self._ontology.ancestors(label)}
         for label in sorted(self._active.keys() & covered):
-            sounds.append(self._end(label, self._onset(hop, hop.end)))
+            sounds.append(self._end(label, self._onset(hop)))
         self._blocked = (self._blocked & (sustained | on)) | (covered & (on | sustained))
+        self._last = hop
         return sounds + [self._sound(label, None) for label in starts]
 
     def skip(self) -> None:
         """A hop was not encoded: nothing was heard in it."""
         self._last = None
         self._noise_run = 0
-        self._seen.clear()
+        self._seen = frozenset()
         self._blocked.clear()
 
     def pass_over(self) -> None:
@@ -233,18 +217,16 @@ class Tracker:
         )
         return min((at for at in earlier if onset - at <= TAKEOVER_SAMPLES), default=onset)
 
-    def _onset(self, hop: Hop, first_end: int) -> int:
+    def _onset(self, hop: Hop, *, seen_before: bool = False) -> int:
         """The steepest rise where the sound must have begun, else the middle of its patch.
 
-        That is the newer two thirds of the patch that had the sound first, which ended at
-        ``first_end``; the older third was the newer half of the patch before, in which nothing
-        started. Levels are known of the last hop and this one.
+        That is the newer two thirds of the patch that had the sound first; the older third
+        was the newer half of the patch before, in which nothing started.
         """
         levels_db, first = self._levels_db(hop)
-        end = hop.end if self._last is None else max(first_end, self._last.end)
-        frame = round((end - first) / FRAME_SAMPLES)
-        step = steepest(levels_db, frame - 2 * PATCH_FRAMES // 3, frame, rising=True)
-        return max(first + (frame - HOP_FRAMES if step is None else step) * FRAME_SAMPLES, 0)
+        patch = HOP_FRAMES if self._last is not None and not seen_before else 0
+        step = steepest(levels_db, patch + PATCH_FRAMES // 3, patch + PATCH_FRAMES, rising=True)
+        return max(first + (patch + HOP_FRAMES if step is None else step) * FRAME_SAMPLES, 0)
 
     def _offset(self, hop: Hop) -> int:
         """The last steep fall between the patch that still had the sound and the one that
@@ -256,12 +238,11 @@ class Tracker:
         return first + (patch + HOP_FRAMES // 2 if step is None else step) * FRAME_SAMPLES
 
     def _levels_db(self, hop: Hop) -> tuple[NDArray[np.float32], int]:
-        """Levels of this patch and of what the last hop's had before it, and where they begin."""
-        first = hop.start - HOP_SAMPLES
+        """Levels of this patch and of what the last one had before it, and where they begin."""
         if self._last is None:
-            return hop.levels_db, first
-        older = self._last.levels_db[: round((hop.start - self._last.start) / FRAME_SAMPLES)]
-        return np.concatenate((older, hop.levels_db)), first - len(older) * FRAME_SAMPLES
+            return hop.levels_db, hop.start - HOP_SAMPLES
+        older = self._last.levels_db[:HOP_FRAMES]
+        return np.concatenate((older, hop.levels_db)), hop.start - 2 * HOP_SAMPLES
 
 
 def steepest(levels_db: NDArray[np.float32], first: int, last: int, *, rising: bool) -> int | None:

@@ -182,7 +182,7 @@ class Watcher(Protocol):
     def hear(self, hop: Hop | None, sounds: Iterable[Sound]) -> list[Watch]:
         """The watches that a hop sets off, and the starts that it decided; ends are ignored.
 
-        None: nothing was heard in it, or the starts were decided between hops.
+        None: nothing was heard in it.
         """
         ...
 

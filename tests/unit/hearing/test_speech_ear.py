@@ -169,7 +169,7 @@ def test_a_segment_is_read_before_its_end_is_certain_and_only_once() -> None:
     transcription.close()
     assert read == [(0.0, 3), (0.0, 3)], "0.2 s after speech: in the pause and at the end"
     ((level, number, speech),) = told
-    assert (level, number) == (0.0, 4), "0.384 s after it"
+    assert (level, number) == (0.0, 5), "0.4 s after it"
     assert isinstance(speech, Speech)
     assert len(transcriber.heard[-1]) == round((speech.end - speech.start) * 16_000)
 

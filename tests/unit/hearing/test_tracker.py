@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from edge_alm.hearing.audioset import Ontology
 from edge_alm.hearing.encoder import HOP_SAMPLES, PATCH_FRAMES, Hop
-from edge_alm.hearing.tracker import CONFIRM_SAMPLES, NOISE_HOPS, Tracker
+from edge_alm.hearing.tracker import NOISE_HOPS, Tracker
 from edge_alm.types import Sound, to_seconds
 
 LABELS = ("Animal", "Dog", "Bark", "Yip", "Rain", "Waterfall", "White noise", "Static", "Horn")
@@ -29,14 +29,14 @@ def make_tracker() -> Tracker:
 
 
 def make_hop(
-    number: float,
+    number: int,
     scores: dict[str, float],
     levels_db: np.ndarray = FLAT,
     *,
     is_noise: bool = False,
 ) -> Hop:
     row = np.array([scores.get(label, 0.0) for label in LABELS], np.float32)
-    start = round(number * HOP_SAMPLES)
+    start = number * HOP_SAMPLES
     return Hop(start, start + HOP_SAMPLES, row, np.zeros(4, np.float32), levels_db, is_noise)
 
 
@@ -116,45 +116,6 @@ def test_the_onset_is_where_the_level_rises(frame: int) -> None:
     assert sound.start == pytest.approx(4 * HOP_S + frame * 0.01, abs=0.02)
 
 
-@pytest.mark.parametrize("frame", [40, 55, 70, 85])
-def test_a_look_places_the_onset_as_a_hop_does(frame: int) -> None:
-    tracker = make_tracker()
-    tracker.push(make_hop(4, {}))
-    levels_db = np.where(np.arange(PATCH_FRAMES) < frame, -60.0, -20.0).astype(np.float32)
-    (sound,) = tracker.look(make_hop(4.2, {"Horn": 0.9}, levels_db))
-    assert sound.start == pytest.approx(3.2 * HOP_S + frame * 0.01, abs=0.02)
-    assert tracker.push(make_hop(5, {"Horn": 0.9})) == []
-
-
-def test_looks_end_nothing() -> None:
-    tracker = make_tracker()
-    tracker.push(make_hop(0, {"Horn": 0.9}))
-    assert tracker.look(make_hop(0.5, {})) == []
-    assert names(tracker.push(make_hop(1, {"Horn": 0.3})), "end") == []
-    assert names(tracker.push(make_hop(2, {})), "end") == ["Horn"]
-
-
-def test_a_weak_score_that_stays_starts_a_sound_in_a_look() -> None:
-    tracker = make_tracker()
-    step = CONFIRM_SAMPLES / HOP_SAMPLES
-    assert tracker.look(make_hop(0.2, {"Horn": 0.5})) == []
-    assert tracker.look(make_hop(0.1 + step, {"Horn": 0.5})) == []
-    assert names(tracker.look(make_hop(0.2 + step, {"Horn": 0.5})), "start") == ["Horn"]
-    tracker.reset()
-    assert tracker.look(make_hop(0.2, {"Horn": 0.5})) == []
-    assert tracker.look(make_hop(0.4, {})) == []
-    assert tracker.look(make_hop(0.2 + step, {"Horn": 0.5})) == []
-
-
-def test_a_child_takes_over_in_a_look() -> None:
-    tracker = make_tracker()
-    (dog,) = tracker.push(make_hop(0, {"Dog": 0.9}))
-    ended, bark = tracker.look(make_hop(0.5, {"Dog": 0.9, "Bark": 0.8}))
-    assert (ended.label, ended.state) == ("Dog", "end")
-    assert (bark.label, bark.start) == ("Bark", dog.start)
-    assert tracker.push(make_hop(1, {"Dog": 0.9, "Bark": 0.8})) == []
-
-
 @pytest.mark.parametrize("frame", [10, 30, 50])
 def test_the_offset_is_where_the_level_falls(frame: int) -> None:
     tracker = make_tracker()
@@ -181,24 +142,16 @@ def test_ongoing_is_what_has_started_and_not_ended() -> None:
 @given(
     st.lists(
         st.tuples(
-            st.dictionaries(st.sampled_from(LABELS), st.floats(0, 1, width=32)),
-            st.booleans(),
-            st.booleans(),
+            st.dictionaries(st.sampled_from(LABELS), st.floats(0, 1, width=32)), st.booleans()
         ),
         max_size=25,
     )
 )
-def test_starts_and_ends_pair_up(heard: list[tuple[dict[str, float], bool, bool]]) -> None:
+def test_starts_and_ends_pair_up(hops: list[tuple[dict[str, float], bool]]) -> None:
     tracker, sounds = make_tracker(), []
-    number = 0.0
-    for scores, is_noise, is_look in heard:
-        if is_look:
-            number = min(number + 0.2, np.floor(number) + 0.8)
-            sounds += tracker.look(make_hop(number, scores, is_noise=is_noise))
-        else:
-            number = np.floor(number) + 1.0
-            sounds += tracker.push(make_hop(number, scores, is_noise=is_noise))
-    end = round((number + 1) * HOP_SAMPLES)
+    for number, (scores, is_noise) in enumerate(hops):
+        sounds += tracker.push(make_hop(number, scores, is_noise=is_noise))
+    end = len(hops) * HOP_SAMPLES
     sounds += tracker.finish(end)
     open_labels: dict[str, float] = {}
     for sound in sounds:
