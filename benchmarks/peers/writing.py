@@ -32,7 +32,7 @@ from edge_alm.reasoning.llama import LlamaContext, default_threads, open_model
 COPIED_BYTES = 128 << 20
 """Far larger than the last cache of a small machine."""
 LEAST_CONTEXT_TOKENS = 512
-"""llama.cpp ends the process where a context is smaller than its batch."""
+"""In a context of a few tokens llama.cpp ended the process."""
 HELD_TOKENS = (0, 2_048)
 """Before what is written; the runtime's context holds up to 4,096."""
 LLAMA_BENCH_S = 300.0

@@ -98,7 +98,7 @@ def test_teaching(models: Path, tmp_path: Path, rng: random.Random) -> None:
 
 
 def test_downloading(tmp_path: Path, rng: random.Random) -> None:
-    """A file is there, whole, or not at all; what has arrived is not fetched again."""
+    """A file is there, whole, or not at all, and the next start completes it."""
     content = rng.randbytes(400_000)
     sha256 = hashlib.sha256(content).hexdigest()
     with serve(content) as server:
