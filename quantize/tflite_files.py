@@ -12,6 +12,7 @@ import contextlib
 import importlib.util
 import io
 import re
+import shutil
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
@@ -47,11 +48,15 @@ def add_parser(subparsers: Any) -> None:
     )
     onnx_files.add_options(parser)
     parser.add_argument("--out", type=Path, required=True, help="the file to write")
+    parser.add_argument("--float", type=Path, metavar="FILE", help="keep the float model there")
     parser.set_defaults(run=run, scenes=0)
 
 
 def run(args: argparse.Namespace) -> None:
     """Convert, quantise, measure against the float LiteRT model, decide.
+
+    The float model is kept where it is asked for, whatever the verdict: on some processors it is
+    the faster one.
 
     Raises:
         RefusedError: the verdict.
@@ -72,6 +77,9 @@ def run(args: argparse.Namespace) -> None:
         floats = part.with_name("float.tflite")
         patches = [next(iter(one.values())) for one in recordings.inputs]
         convert(source.path, patches[0], floats)
+        if args.float is not None:
+            with fresh_file(args.float) as kept:
+                shutil.copyfile(floats, kept)
         few = [patches[i] for i in evenly(len(patches), onnx_files.ABLATION_INPUTS)]
         most = MOST_LOSS if args.loss is None else args.loss
         left_out = quantise(floats, part, few, most)

@@ -24,8 +24,8 @@ HAS_CONVERTER = all(
 )
 
 
-def convert(model: Path, out: Path) -> int:
-    words = ["tflite", model, "--out", out, "--esc10", "none"]
+def convert(model: Path, out: Path, *more: str | Path) -> int:
+    words = ["tflite", model, "--out", out, "--esc10", "none", *more]
     return main([str(word) for word in (*words, "--recordings", DATA / "doorbell.flac")])
 
 
@@ -63,14 +63,15 @@ def test_a_missing_converter_is_told(tmp_path: Path, capsys: pytest.CaptureFixtu
 @pytest.mark.filterwarnings("default")
 def test_an_encoder_for_litert(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("quantize.verdict.SLOWER", 100.0)
-    out = tmp_path / "out" / "e.tflite"
-    assert convert(write_encoder(tmp_path / "e.onnx"), out) == 0
+    out, kept = tmp_path / "out" / "e.tflite", tmp_path / "float.tflite"
+    assert convert(write_encoder(tmp_path / "e.onnx"), out, "--float", kept) == 0
     assert out.read_bytes()[4:8] == b"TFL3"
     labels = write_labels(tmp_path / "labels.csv")
-    ours, theirs = (open_encoder(path, labels) for path in (out, tmp_path / "e.onnx"))
+    ours, floats, theirs = (open_encoder(path, labels) for path in (out, kept, tmp_path / "e.onnx"))
     samples = read_samples(DATA / "doorbell.flac")
     for patch in cut_patches(samples):
-        got, expected = (encoder.encode(patch) for encoder in (ours, theirs))
+        got, same, expected = (encoder.encode(patch) for encoder in (ours, floats, theirs))
+        np.testing.assert_allclose(same[0], expected[0], atol=1e-3)
         # Random logits spread over 60, of which 8 bits cost a few tenths.
         np.testing.assert_allclose(got[0], expected[0], atol=0.2)
         assert got[1] @ expected[1] > 0.99 * np.linalg.norm(got[1]) * np.linalg.norm(expected[1])
