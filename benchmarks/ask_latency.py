@@ -104,10 +104,10 @@ def ask_held(scene: SceneMemory, tokens: list[int]) -> int:
     return int(logits.argmax())
 
 
-def last_items(items: list[Item], tokens: int) -> list[Item]:
-    """As many of the last items as make up ``tokens``: what a scene of that size still holds."""
+def last_items(items: Sequence[Item], tokens: int) -> Sequence[Item]:
+    """As many of the last items as fit into ``tokens``: what a scene of that size still holds."""
     first = len(items)
-    while tokens > 0:
+    while first and len(items[first - 1]) <= tokens:
         first -= 1
         tokens -= len(items[first])
     return items[first:]

@@ -30,6 +30,7 @@ from edge_alm.reasoning.stretches import Stretches
 from edge_alm.types import SAMPLE_RATE_HZ, Samples
 
 SAME, TEXT = "llama.cpp, the same scene", "llama.cpp, the scene's text alone"
+MORE = "llama.cpp, also what is forgotten"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,14 @@ class Scene:
     """The pinned prompt and all that the memory still holds."""
     text: Sequence[Item]
     """The same without soft tokens; as much as fits."""
+    all: Sequence[Item]
+    """The pinned prompt and all that was heard, also what is forgotten."""
     trained: bool
+
+    @property
+    def outgrew(self) -> bool:
+        """Whether something is forgotten."""
+        return len(self.all) > len(self.same)
 
     def question(self, number: int, *, compared: bool) -> list[int]:
         """Tokens from the scene to the answer.
@@ -67,17 +75,25 @@ class Scene:
         return [self._taken(begun_s)]
 
     def ask_same(self, cold: LlamaContext, number: int) -> list[Taken]:
-        """All that the runtime has read, read now."""
-        question = self.question(number, compared=True)
-        begun_s = time.perf_counter()
-        ask_cold(cold, [*self.same, question])
-        return [self._taken(begun_s)]
+        """All that the runtime holds, read now."""
+        return self._ask_cold(cold, self.same, self.question(number, compared=True))
+
+    def ask_more(self, cold: LlamaContext, number: int) -> list[Taken]:
+        """All that was heard, read now; the newest of it where ``cold`` is too small."""
+        pinned, *heard = self.all
+        room = cold.n_ctx - len(pinned) - self.memory.reserved_tokens
+        read = [pinned, *last_items(heard, room)]
+        return self._ask_cold(cold, read, self.question(number, compared=True))
 
     def ask_text(self, cold: LlamaContext, number: int) -> list[Taken]:
         """What one would write by hand: the events as lines, and the question."""
-        question = self.question(number, compared=False)
+        return self._ask_cold(cold, self.text, self.question(number, compared=False))
+
+    def _ask_cold(
+        self, cold: LlamaContext, scene: Sequence[Item], question: list[int]
+    ) -> list[Taken]:
         begun_s = time.perf_counter()
-        ask_cold(cold, [*self.text, question])
+        ask_cold(cold, [*scene, question])
         return [self._taken(begun_s)]
 
     def _taken(self, begun_s: float) -> Taken:
@@ -116,6 +132,12 @@ def open_answers(
         notes.append(f"answers after {name}: {held} tokens are held; the text alone is {text}")
         peers.append((RUNTIME, scene.ask_held))
         peers.append((SAME, partial(scene.ask_same, cold)))
+        if scene.outgrew:
+            heard = sum(map(len, scene.all))
+            room = heard + scene.memory.reserved_tokens
+            larger = stack.enter_context(PlainLlama(model, n_ctx=room, adapter=adapter))
+            notes.append(f"... of {heard} that were heard; a peer reads them in {larger.n_ctx}")
+            peers.append((MORE, partial(scene.ask_more, larger)))
         if bundle.projector is not None:  # or it is the same
             peers.append((TEXT, partial(scene.ask_text, cold)))
     return Section("answers", peers, notes)
@@ -140,6 +162,7 @@ def hold(bundle: Bundle, llama: LlamaContext, audio: Samples) -> Scene:
         memory=memory,
         stretches=make_stretches(bundle, heard),
         same=[pinned, *last_items(items, memory.end - len(pinned))],
-        text=[pinned, *last_items(text, min(room, sum(map(len, text))))],
+        text=[pinned, *last_items(text, room)],
+        all=[pinned, *items],
         trained=trained,
     )

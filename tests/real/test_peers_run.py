@@ -68,7 +68,7 @@ def test_a_scene_that_outgrew_the_context_is_prefilled_as_it_is_held(require: Re
     bundle = replace(load_bundle(), context_tokens=300)
     assert bundle.language_model is not None
     model, adapter = bundle.language_model, bundle.adapter
-    audio = read_audio(ROOT / "tests" / "data", 30)
+    audio = read_audio(ROOT / "tests" / "data", 90)
     with LlamaContext(model, n_ctx=300, adapter=adapter) as llama:
         scene = hold(bundle, llama, audio)
         pinned, *held = scene.same
@@ -78,6 +78,14 @@ def test_a_scene_that_outgrew_the_context_is_prefilled_as_it_is_held(require: Re
         with PlainLlama(model, n_ctx=300, adapter=adapter) as cold:
             ask_cold(cold, [*scene.same, question])
             ask_cold(cold, [*scene.text, question])
+        assert scene.outgrew
+        for tokens in (1024, 600):  # room for all, and not
+            with PlainLlama(model, n_ctx=tokens, adapter=adapter) as larger:
+                scene.ask_more(larger, 0)
+                read = larger.span(0)[1] - len(scene.question(0, compared=True))
+                fits = larger.n_ctx - scene.memory.reserved_tokens
+                heard = sum(map(len, scene.all))
+                assert read == pytest.approx(min(heard, fits), abs=24)  # of whole items
 
 
 def test_sherpa_reads_too(tmp_path: Path, require: Require) -> None:
