@@ -129,17 +129,18 @@ def open_answers(
         scene = hold(bundle, llama, audio[: seconds * SAMPLE_RATE_HZ])
         held, text = (sum(map(len, items)) for items in (scene.same, scene.text))
         name = duration_to_text(seconds)
-        notes.append(f"answers after {name}: {held} tokens are held; the text alone is {text}")
+        note = f"answers after {name}: {held} tokens are held; the text alone is {text}"
         peers.append((RUNTIME, scene.ask_held))
         peers.append((SAME, partial(scene.ask_same, cold)))
         if scene.outgrew:
             heard = sum(map(len, scene.all))
             room = heard + scene.memory.reserved_tokens
             larger = stack.enter_context(PlainLlama(model, n_ctx=room, adapter=adapter))
-            notes.append(f"... of {heard} that were heard; a peer reads them in {larger.n_ctx}")
+            note += f"; {heard} were heard, and a peer has room for {larger.n_ctx}"
             peers.append((MORE, partial(scene.ask_more, larger)))
         if bundle.projector is not None:  # or it is the same
             peers.append((TEXT, partial(scene.ask_text, cold)))
+        notes.append(note)
     return Section("answers", peers, notes)
 
 

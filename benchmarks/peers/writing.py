@@ -2,11 +2,12 @@
 
 The runtime, with the bundle's adapter and without, and plain llama.cpp on the same GGUF file, as
 ``llama-bench -p 0 -n 64`` does it: a context with llama.cpp's own settings, random tokens one at a
-time, nothing sampled, as many threads; in an empty context, and in one that holds a scene of some
-minutes (``-d 2048``). It is the library that the runtime itself calls; a build of
-llama.cpp may run too, by its own clock. The ceiling is what memory allows: every token reads the
-weights once, and a copy of a block far larger than the caches shows at which rate the machine
-reads and writes. What fits into a cache may exceed it.
+time, nothing sampled, as many threads; in an empty context, and in one that holds a scene of half a
+minute or of some minutes (``-d 2048``). Without flash attention llama.cpp computes attention over
+at least 256 places, also where most are empty. It is the library that the runtime itself calls; a
+build of llama.cpp may run too, by its own clock. The ceiling is what memory allows: every token
+reads the weights once, and a copy of a block far larger than the caches shows at which rate the
+machine reads and writes. What fits into a cache may exceed it.
 """
 
 from __future__ import annotations
@@ -33,8 +34,9 @@ COPIED_BYTES = 128 << 20
 """Far larger than the last cache of a small machine."""
 LEAST_CONTEXT_TOKENS = 512
 """In a context of a few tokens llama.cpp ended the process."""
-HELD_TOKENS = (0, 2_048)
-"""Before what is written; the runtime's context holds up to 4,096."""
+HELD_TOKENS = (0, 256, 2_048)
+"""Before what is written: nothing, half a minute of sounds with a question, some minutes. The
+runtime's context holds up to 4,096."""
 LLAMA_BENCH_S = 300.0
 Speed: TypeAlias = Callable[[], float]
 """Does something and tells how quickly."""
