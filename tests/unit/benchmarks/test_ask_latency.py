@@ -45,9 +45,7 @@ def test_only_the_last_items_are_left() -> None:
     assert sum(map(len, last_items(items, 6))) == 6
     assert last_items(items, sum(map(len, items))) == items
     assert last_items(items, sum(map(len, items)) + 1) == items
-    for tokens in range(1 + sum(map(len, items))):  # whole ones, and the next would not fit
-        left = last_items(items, tokens)
-        assert sum(map(len, left)) <= tokens
-        assert sum(map(len, items[len(items) - len(left) - 1 :])) > tokens or len(left) == len(
-            items
-        )
+    for tokens in range(sum(map(len, items))):  # whole ones, and the next would not fit
+        left = len(last_items(items, tokens))
+        assert sum(map(len, items[len(items) - left :])) <= tokens
+        assert sum(map(len, items[len(items) - left - 1 :])) > tokens
